@@ -1,0 +1,1 @@
+"""Is this neural network convex? Exact verdicts, with proof."""

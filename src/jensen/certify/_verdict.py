@@ -1,0 +1,165 @@
+"""Verdicts are data: what was decided, on which domain, by which stage, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+from jensen.network import Domain, ReLUNetwork
+
+Kind: TypeAlias = Literal["convex", "not_convex", "unknown"]
+Point: TypeAlias = tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Three points that violate Jensen's inequality, in exact rational arithmetic.
+
+    ``f(t x + (1 - t) y) > t f(x) + (1 - t) f(y)``. The constructor evaluates the network exactly and
+    refuses points that violate nothing, so that a witness that exists is a proof.
+
+    Attributes
+    ----------
+    x, y : tuple of Fraction
+        The end points.
+    t : Fraction
+        Weight of x, strictly between 0 and 1.
+    fx, fy, fm : Fraction
+        Exact values at x, at y and at the middle point t x + (1 - t) y.
+    neurons : tuple of (layer, index)
+        The neurons that switch between x and y; layers count from 1, neurons from 0.
+    """
+
+    x: Point
+    y: Point
+    t: Fraction
+    fx: Fraction
+    fy: Fraction
+    fm: Fraction
+    neurons: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t < 1:
+            raise ValueError("a witness needs 0 < t < 1")
+        if not self.violation > 0:
+            raise ValueError("these points do not violate Jensen's inequality")
+
+    @property
+    def middle(self) -> Point:
+        """The point t x + (1 - t) y."""
+        return tuple(self.t * a + (1 - self.t) * b for a, b in zip(self.x, self.y, strict=True))
+
+    @property
+    def violation(self) -> Fraction:
+        """By how much f at the middle exceeds the chord, exactly."""
+        return self.fm - (self.t * self.fx + (1 - self.t) * self.fy)
+
+    @classmethod
+    def evaluate(
+        cls,
+        network: ReLUNetwork,
+        x: Sequence[Fraction | int],
+        y: Sequence[Fraction | int],
+        t: Fraction = Fraction(1, 2),
+        neurons: tuple[tuple[int, int], ...] = (),
+    ) -> Witness:
+        """Evaluate the network exactly at three points and build the witness.
+
+        Raises
+        ------
+        ValueError
+            If the points do not violate Jensen's inequality.
+        """
+        px, py = tuple(Fraction(v) for v in x), tuple(Fraction(v) for v in y)
+        middle = [t * a + (1 - t) * b for a, b in zip(px, py, strict=True)]
+        fx, fy, fm = network.exact.evaluate([px, py, middle])
+        return cls(px, py, t, fx, fy, fm, neurons)
+
+
+@dataclass(frozen=True)
+class NeuronReport:
+    """What was established about one hidden neuron.
+
+    Jumps are in units of slope change per unit of the neuron's pre-activation: g_v times
+    (1 - negative slope). A neuron that never switches has lower_bound = +inf.
+
+    Attributes
+    ----------
+    layer, index : int
+        Layers count from 1, neurons from 0.
+    status : {"proved", "violated", "open"}
+    stage : str
+        The stage that settled it; empty while open.
+    lower_bound : float
+        No frontier of this neuron on the domain has a smaller jump (-inf if nothing is known).
+    worst_jump : float or None
+        Smallest jump seen at an actual frontier, if one was looked at.
+    """
+
+    layer: int
+    index: int
+    status: Literal["proved", "violated", "open"]
+    stage: str = ""
+    lower_bound: float = float("-inf")
+    worst_jump: float | None = None
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What one stage of the check did: neurons it settled, neurons it left, seconds, and details."""
+
+    name: str
+    seconds: float
+    settled: int
+    left: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of `jensen.check`.
+
+    Attributes
+    ----------
+    kind : {"convex", "not_convex", "unknown"}
+    network : ReLUNetwork
+        The network that the verdict is about (weights are float64 and taken as exact).
+    domain : Domain
+    wrt : tuple of int or None
+        Inputs in which convexity was asked; None means all.
+    witness : Witness or None
+        Present iff the kind is "not_convex".
+    margin : float
+        The smallest jump found (not convex) or the smallest lower bound proved (convex); +inf where no
+        neuron switches. See `NeuronReport` for the units.
+    neurons : tuple of NeuronReport
+    stages : tuple of StageReport
+    reason : str
+        For "unknown": why (time limit, interrupted, ...).
+    lowering_error : float or None
+        Largest deviation, on samples, of the lowered network from the model it came from, where lowering
+        rounds; 0.0 where the lowering is exact; None if the model was a ReLUNetwork already.
+    """
+
+    kind: Kind
+    network: ReLUNetwork
+    domain: Domain
+    wrt: tuple[int, ...] | None
+    witness: Witness | None
+    margin: float
+    neurons: tuple[NeuronReport, ...]
+    stages: tuple[StageReport, ...]
+    reason: str = ""
+    lowering_error: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Total time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def open_neurons(self) -> tuple[NeuronReport, ...]:
+        """Neurons that no stage settled."""
+        return tuple(n for n in self.neurons if n.status == "open")
