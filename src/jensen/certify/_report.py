@@ -1,0 +1,280 @@
+"""A verdict for a person to read, in a terminal or as plain text."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from jensen.certify._render import to_float
+from jensen.certify._verdict import NeuronReport, Verdict, Witness
+from jensen.network import Box, Domain, WholeSpace
+
+HEADLINES = {"convex": "CONVEX", "not_convex": "NOT CONVEX", "unknown": "UNKNOWN"}
+_STYLES = {"convex": "bold green", "not_convex": "bold red", "unknown": "bold yellow"}
+_SHOWN_COORDINATES = 6
+_SHOWN_NEURONS = 8
+
+
+def report(verdict: Verdict) -> RenderableType:
+    """Lay out a verdict for `rich`.
+
+    Parameters
+    ----------
+    verdict : Verdict
+
+    Returns
+    -------
+    RenderableType
+        Headline, facts, witness or proof, neurons by layer, and stages.
+    """
+    parts: list[RenderableType] = [_headline(verdict), Text(), _indent(_facts(verdict))]
+    if verdict.witness is not None:
+        parts += [Text(), *_witness(verdict.witness)]
+    if verdict.kind == "unknown":
+        parts += [Text(), _established(verdict)]
+    if verdict.neurons:
+        parts += [Text(), Text("Neurons", style="bold"), _indent(_layers(verdict))]
+        parts += _notable("Violated", [n for n in verdict.neurons if n.status == "violated"])
+        if verdict.kind == "unknown":
+            parts += _notable("Open", verdict.open_neurons)
+    if verdict.stages:
+        parts += [Text(), Text("Stages", style="bold"), _indent(_stages(verdict))]
+    return Group(*parts)
+
+
+def report_text(verdict: Verdict, width: int = 100) -> str:
+    """Write a verdict as plain text, without colour codes or box drawing.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    width : int, default 100
+        Columns to wrap at.
+
+    Returns
+    -------
+    str
+        Lines without trailing blanks, ending in a newline.
+    """
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, markup=False)
+    with console.capture() as capture:
+        console.print(report(verdict))
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+
+
+def describe_domain(domain: Domain, d: int) -> str:
+    """Put a domain into words.
+
+    Parameters
+    ----------
+    domain : Domain
+    d : int
+        Number of inputs of the network.
+
+    Returns
+    -------
+    str
+        For instance "the box [-1, 1]^10".
+    """
+    if isinstance(domain, WholeSpace):
+        return f"the whole space R^{d}"
+    if isinstance(domain, Box):
+        return _describe_box(*domain.bounds(d), d)
+    rows = len(domain.inequalities(d)[0])
+    return f"a polytope in R^{d} with {_count(rows, 'inequality', 'inequalities')}"
+
+
+def describe_inputs(inputs: Sequence[int]) -> str:
+    """Write input indices with runs shortened, as `--wrt` reads them: "0, 2, 5-7"."""
+    runs: list[list[int]] = []
+    for i in sorted(inputs):
+        if runs and runs[-1][-1] == i - 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def number(value: float | Fraction | None) -> str:
+    """Round a number for display: four significant digits, and words for what is not finite."""
+    if value is None:
+        return "-"
+    rounded = to_float(value) if isinstance(value, Fraction) else float(value)
+    return "inf" if rounded == math.inf else f"{rounded:.4g}"
+
+
+def _describe_box(lo: np.ndarray, hi: np.ndarray, d: int) -> str:
+    if (lo == lo[0]).all() and (hi == hi[0]).all():
+        power = "" if d == 1 else f"^{d}"
+        return f"the box {_interval(lo[0], hi[0])}{power}"
+    if d <= 4:
+        return "the box " + " x ".join(_interval(a, b) for a, b in zip(lo, hi, strict=True))
+    fixed = int((lo == hi).sum())
+    note = f" ({_count(fixed, 'variable')} fixed)" if fixed else ""
+    return f"a box of {d} different sides within {_interval(lo.min(), hi.max())}{note}"
+
+
+def _interval(low: float, high: float) -> str:
+    left = "(-inf" if low == -math.inf else f"[{low:.6g}"
+    right = "inf)" if high == math.inf else f"{high:.6g}]"
+    return f"{left}, {right}"
+
+
+def _count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _indent(renderable: RenderableType) -> Padding:
+    return Padding(renderable, (0, 0, 0, 2))
+
+
+def _headline(verdict: Verdict) -> Text:
+    words = f" on {describe_domain(verdict.domain, verdict.network.input_size)}"
+    if verdict.wrt is not None:
+        words += f", in {'input' if len(verdict.wrt) == 1 else 'inputs'} {describe_inputs(verdict.wrt)}"
+    if verdict.kind == "unknown" and verdict.reason:
+        words += f": {verdict.reason}"
+    return Text.assemble((HEADLINES[verdict.kind], _STYLES[verdict.kind]), words)
+
+
+def _facts(verdict: Verdict) -> Table:
+    network = verdict.network
+    hidden = "-".join(str(w) for w in network.widths)
+    layers = f"hidden layers {hidden}" if network.depth > 1 else f"hidden layer {hidden}"
+    facts = [
+        (
+            "network",
+            f"{_count(network.input_size, 'input')}, {layers if network.depth else 'affine'}, "
+            f"{_count(network.n_weights, 'weight')}",
+        )
+    ]
+    if verdict.lowering_error is not None:
+        facts.append(("model", _lowering(verdict.lowering_error)))
+    facts.append(("margin", _margin(verdict)))
+    facts.append(("time", f"{number(verdict.seconds)} s"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in facts:
+        table.add_row(name, words)
+    return table
+
+
+def _lowering(error: float) -> str:
+    if error == 0:
+        return "lowered without rounding: the verdict is about the model itself"
+    return f"lowering rounds: the lowered network is up to {error:.2g} off the model on samples"
+
+
+def _margin(verdict: Verdict) -> str:
+    margin = verdict.margin
+    if verdict.kind == "not_convex":
+        return f"{number(margin)}, the smallest jump of slope found"
+    if verdict.kind == "unknown":
+        return "none proved" if margin == -math.inf else f"{number(margin)} is proved so far"
+    if margin == math.inf:
+        return "no neuron switches on the domain"
+    return f"{number(margin)}, no jump of slope is smaller"
+
+
+def _witness(witness: Witness) -> list[RenderableType]:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    t = str(witness.t) if witness.t.denominator < 1000 else number(witness.t)
+    table.add_row("x", _point(witness.x), f"f(x) = {number(witness.fx)}")
+    table.add_row("y", _point(witness.y), f"f(y) = {number(witness.fy)}")
+    table.add_row("m", _point(witness.middle), f"f(m) = {number(witness.fm)}")
+    chord = witness.fm - witness.violation
+    lines: list[RenderableType] = [
+        Text("Jensen's inequality fails at three points (rounded here, exact in --json)", style="bold"),
+        _indent(table),
+        _indent(Text(f"m = t x + (1 - t) y with t = {t}")),
+        _indent(
+            Text.assemble(
+                "f(m) exceeds the chord's value ",
+                f"{number(chord)} by ",
+                (number(witness.violation), "bold red"),
+            )
+        ),
+    ]
+    if witness.neurons:
+        names = [f"neuron {index} of layer {layer}" for layer, index in witness.neurons]
+        verb = "switches" if len(names) == 1 else "switch"
+        lines.append(_indent(Text(f"between x and y {verb} {_listed(names)}")))
+    return lines
+
+
+def _point(point: Sequence[Fraction]) -> str:
+    shown = ", ".join(number(v) for v in point[:_SHOWN_COORDINATES])
+    rest = f", ... {len(point) - _SHOWN_COORDINATES} more" if len(point) > _SHOWN_COORDINATES else ""
+    return f"({shown}{rest})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= _SHOWN_NEURONS:
+        return ", ".join(names)
+    return ", ".join(names[:_SHOWN_NEURONS]) + f" and {len(names) - _SHOWN_NEURONS:,} more"
+
+
+def _established(verdict: Verdict) -> Text:
+    total, left = len(verdict.neurons), len(verdict.open_neurons)
+    if not total:
+        return Text("Nothing was established.")
+    known = f"{total - left:,} of {_count(total, 'neuron')} proved to bend f upwards only, {left:,} open"
+    worst = min((n.worst_jump for n in verdict.neurons if n.worst_jump is not None), default=None)
+    seen = "" if worst is None else f"; the smallest jump seen at a frontier is {number(worst)}"
+    return Text(f"Established: {known}{seen}.")
+
+
+def _layers(verdict: Verdict) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in ("layer", "neurons", "proved", "violated", "open", "lowest bound", "worst jump seen"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in sorted({n.layer for n in verdict.neurons}):
+        members = [n for n in verdict.neurons if n.layer == layer]
+        status = Counter(n.status for n in members)
+        jumps = [n.worst_jump for n in members if n.worst_jump is not None]
+        lowest = min(n.lower_bound for n in members)
+        table.add_row(
+            str(layer),
+            f"{len(members):,}",
+            f"{status['proved']:,}",
+            f"{status['violated']:,}",
+            f"{status['open']:,}",
+            "none" if lowest == -math.inf else "never switches" if lowest == math.inf else number(lowest),
+            number(min(jumps)) if jumps else "-",
+        )
+    return table
+
+
+def _notable(title: str, neurons: Sequence[NeuronReport]) -> list[RenderableType]:
+    """Name the neurons that decide or hinder the verdict, the worst first."""
+    if not neurons:
+        return []
+    worst = sorted(neurons, key=lambda n: n.worst_jump if n.worst_jump is not None else n.lower_bound)
+    names = [
+        f"layer {n.layer} neuron {n.index}" + ("" if n.worst_jump is None else f" ({number(n.worst_jump)})")
+        for n in worst
+    ]
+    return [_indent(Text(f"{title}: {_listed(names)}"))]
+
+
+def _stages(verdict: Verdict) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("stage", no_wrap=True)
+    for heading in ("settled", "left", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage in verdict.stages:
+        table.add_row(stage.name, f"{stage.settled:,}", f"{stage.left:,}", f"{stage.seconds:.3f}")
+    return table

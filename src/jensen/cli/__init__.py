@@ -1,0 +1,5 @@
+"""The `jensen` command."""
+
+from jensen.cli._main import main
+
+__all__ = ["main"]
