@@ -1,0 +1,16 @@
+"""An independent brute-force oracle for convexity, and networks to try it on; shares no code with jensen."""
+
+from oracle._oracle import Answer, by_facets, by_pieces, oracle_is_convex, violates
+from oracle._weights import Weights, is_icnn, read_domain, read_network
+
+__all__ = [
+    "Answer",
+    "Weights",
+    "by_facets",
+    "by_pieces",
+    "is_icnn",
+    "oracle_is_convex",
+    "read_domain",
+    "read_network",
+    "violates",
+]
