@@ -230,9 +230,10 @@ class ReLUNetwork:
         -------
         list of (batch, n_l) arrays
         """
-        return self._forward(self._inputs(x))[0]
+        return self.forward(self._inputs(x))[0]
 
-    def _forward(self, points: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+    def forward(self, points: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+        """Return pre-activations (as `preactivations`) and outputs in one pass over (batch, d) points."""
         values: list[FloatArray] = [points]
         preactivations: list[FloatArray] = []
         for layer in self.layers:
@@ -257,7 +258,7 @@ class ReLUNetwork:
         -------
         (batch,) array
         """
-        return self._forward(self._inputs(x))[1]
+        return self.forward(self._inputs(x))[1]
 
     def _slopes(self, preactivations: list[FloatArray]) -> list[FloatArray]:
         return [np.where(z > 0, 1.0, lay.negative_slope) for z, lay in zip(preactivations, self.layers, strict=True)]

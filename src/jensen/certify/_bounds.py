@@ -1,0 +1,170 @@
+"""Sound interval bounds on pre-activations and adjoints, in float64 with rounding errors accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from jensen.network import FloatArray, Matrix, ReLUNetwork
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def rounding_factor(network: ReLUNetwork) -> float:
+    """Relative error that covers any chain of sums and products along the network in float64."""
+    terms = network.input_size + network.n_neurons + 16
+    return 4.0 * (network.depth + 2) * terms * EPS
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Bounds on every pre-activation: lists over layers of (n_l,) arrays; infinite where unknown."""
+
+    lo: list[FloatArray]
+    hi: list[FloatArray]
+
+    def slopes(self, network: ReLUNetwork) -> tuple[list[FloatArray], list[FloatArray]]:
+        """Least and largest slope that every neuron's activation takes where it has a slope."""
+        low, high = [], []
+        for lo, hi, layer in zip(self.lo, self.hi, network.layers, strict=True):
+            on, off, a = lo >= 0, hi <= 0, layer.negative_slope
+            low.append(np.where(on, 1.0, np.where(off, a, np.minimum(a, 1.0))))
+            high.append(np.where(on, 1.0, np.where(off, a, np.maximum(a, 1.0))))
+        return low, high
+
+    def switching(self, network: ReLUNetwork) -> list[FloatArray]:
+        """Boolean arrays: which neurons may have a kink (both signs possible, slopes that differ)."""
+        return [
+            (lo < 0) & (hi > 0) & (layer.negative_slope != 1)
+            for lo, hi, layer in zip(self.lo, self.hi, network.layers, strict=True)
+        ]
+
+
+def _is_nonnegative(w: Matrix) -> bool:
+    data = w.data if sparse.issparse(w) else w
+    return bool(data.size == 0 or data.min() >= 0)
+
+
+def split_signs(w: Matrix) -> tuple[Matrix, Matrix | None]:
+    """Positive and negative parts of a matrix, w = plus - minus; minus is None where w >= 0."""
+    if _is_nonnegative(w):
+        return w, None
+    if sparse.issparse(w):
+        return w.maximum(0), (-w).maximum(0)
+    return np.maximum(w, 0.0), np.maximum(-w, 0.0)
+
+
+def _product(w: Matrix | None, v: FloatArray) -> FloatArray | float:
+    """Compute w @ v where 0 * inf counts as 0, for w >= 0 and v without NaN."""
+    if w is None:
+        return 0.0
+    finite = np.isfinite(v)
+    if finite.all():
+        return np.asarray(w @ v)
+    total = np.asarray(w @ np.where(finite, v, 0.0))
+    for value in (np.inf, -np.inf):
+        reached = np.asarray(w @ (v == value).astype(np.float64)) > 0
+        total = np.where(reached, total + value, total)
+    return total
+
+
+def activation_range(
+    lo: FloatArray, hi: FloatArray, negative_slope: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Range of z -> (z if z > 0 else a z) over [lo, hi]."""
+    ends = []
+    for z in (lo, hi):
+        with np.errstate(invalid="ignore"):
+            below = np.where(negative_slope == 0, 0.0, negative_slope * z)
+        ends.append(np.where(z > 0, z, below))
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    straddles = (lo < 0) & (hi > 0)
+    low = np.where(straddles, np.minimum(low, 0.0), low)
+    return low, np.where(straddles, np.maximum(high, 0.0), high)
+
+
+def interval_bounds(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> Intervals:
+    """Interval arithmetic through the network, rounded outwards.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    lo, hi : (d,) arrays
+        Bounds on the inputs; may be infinite.
+    """
+    factor = rounding_factor(network)
+    ranges = [(lo, hi)]
+    lows, highs = [], []
+    for layer in network.layers:
+        ends = []
+        for side in (0, 1):
+            end, size = layer.bias.copy(), np.abs(layer.bias)
+            for k, w in layer.weights.items():
+                plus, minus = split_signs(w)
+                same, other = ranges[k][side], ranges[k][1 - side]
+                end = end + _product(plus, same) - _product(minus, other)
+                # A finite end is a sum of finite terms; only those carry rounding error.
+                size = size + _product(plus, np.abs(np.where(np.isfinite(same), same, 0.0)))
+                size = size + _product(minus, np.abs(np.where(np.isfinite(other), other, 0.0)))
+            inexact = size != np.abs(layer.bias)
+            ends.append(end + np.where(inexact, factor * size, 0.0) * (1 if side else -1))
+        lows.append(ends[0])
+        highs.append(ends[1])
+        ranges.append(activation_range(ends[0], ends[1], layer.negative_slope))
+    return Intervals(lows, highs)
+
+
+def adjoint_bounds(
+    network: ReLUNetwork, slopes: tuple[list[FloatArray], list[FloatArray]]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Sound bounds on every adjoint g_v = df/dh_v over all patterns that the slopes allow.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    slopes : two lists of (n_l,) arrays
+        Least and largest slope of every neuron, as `Intervals.slopes` gives them.
+
+    Returns
+    -------
+    low, high : lists over hidden layers of (n_l,) arrays
+        Where only nonnegative terms enter, a lower bound of zero is exact and not widened.
+    """
+    factor = rounding_factor(network)
+    depth = network.depth
+    low: list[FloatArray] = [np.empty(0)] * (depth + 1)
+    high: list[FloatArray] = [np.empty(0)] * (depth + 1)
+    for source in range(depth, 0, -1):
+        n = network.layers[source - 1].size
+        lo, hi, size = np.zeros(n), np.zeros(n), np.zeros(n)
+        lo_signed, hi_signed = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        for target in network.readers[source]:
+            plus, minus = split_signs(network.weight(target, source))
+            if target == depth + 1:
+                dlo = dhi = np.ones(1)
+            else:
+                dlo, dhi = _scaled(low[target], high[target], slopes[0][target - 1], slopes[1][target - 1])
+            largest = np.maximum(np.abs(dlo), np.abs(dhi))
+            for part, first, second, sign in ((plus, dlo, dhi, 1.0), (minus, dhi, dlo, -1.0)):
+                if part is None:
+                    continue
+                lo = lo + sign * (part.T @ first)
+                hi = hi + sign * (part.T @ second)
+                size = size + part.T @ largest
+                lo_signed |= np.asarray(part.T @ np.maximum(-sign * first, 0.0)) > 0
+                hi_signed |= np.asarray(part.T @ np.maximum(sign * second, 0.0)) > 0
+        # Sums of terms of one sign keep that sign in floating point.
+        lo, hi = lo - factor * size, hi + factor * size
+        low[source] = np.where(lo_signed, lo, np.maximum(lo, 0.0))
+        high[source] = np.where(hi_signed, hi, np.minimum(hi, 0.0))
+    return low[1:], high[1:]
+
+
+def _scaled(
+    low: FloatArray, high: FloatArray, slope_low: FloatArray, slope_high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Range of the product of two intervals."""
+    products = [low * slope_low, low * slope_high, high * slope_low, high * slope_high]
+    return np.minimum.reduce(products), np.maximum.reduce(products)

@@ -1,0 +1,204 @@
+"""Bounded pieces of a domain: branch and bound works on boxes, and nothing silently assumes one.
+
+A bounded domain is one piece. An unbounded one is covered through the perspective of f: with biases
+multiplied by an extra variable x_0 >= 0 the network becomes positively homogeneous, so that every sign
+pattern of R^d shows up where the largest coordinate of (x, x_0) is 1. That surface consists of one chart
+per coordinate and sign, |x_i| = 1 and x_0 <= 1 / R (the far pieces), and the near piece |x| <= R. On each
+chart the network is again a ReLU network, in d inputs, on a box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from flint import fmpq
+from numpy.typing import NDArray
+from scipy import sparse
+
+from jensen.certify._exact_domain import Elimination, rational
+from jensen.certify._highs import quiet_highs
+from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A bounded polyhedron {lo <= x <= hi, A x <= b} and the network on it.
+
+    The hidden neurons are those of the original network, in the same order, with the same activation
+    patterns and adjoints; only the inputs are other coordinates.
+    """
+
+    name: str
+    network: ReLUNetwork
+    lo: FloatArray
+    hi: FloatArray
+    A: FloatArray
+    b: FloatArray
+    chart: tuple[int, int] | None = None
+    """(coordinate, sign) of a far piece: x = (c_1, .., sign, .., c_d) / c_0, with c_0 the last coordinate."""
+
+    def to_input(self, point: FloatArray) -> FloatArray | None:
+        """Map a point of the piece to the network's own input space; None at infinity."""
+        if self.chart is None:
+            return point
+        i, sign = self.chart
+        if point[-1] <= 0:
+            return None
+        return np.insert(point[:-1], i, float(sign)) / point[-1]
+
+
+def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
+    """Cover a domain by bounded pieces: itself, or the near piece and 2 d far ones.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    domain : Domain
+        Known to be nonempty.
+    """
+    d = network.input_size
+    lo, hi = domain.bounds(d)
+    A, b = domain.inequalities(d)
+    if len(b):
+        lo, hi = _bounding_box(lo, hi, A, b)
+    if np.isfinite(lo).all() and np.isfinite(hi).all():
+        yield Piece("domain", network, lo, hi, A, b)
+        return
+    radius = _radius(network, lo, hi)
+    yield Piece("near", network, np.maximum(lo, -radius), np.minimum(hi, radius), A, b)
+    lo, hi = domain.bounds(d)
+    for i in range(d):
+        for sign in (-1, 1):
+            end = lo[i] if sign < 0 else hi[i]
+            if not np.isfinite(end):
+                yield _far(network, lo, hi, A, b, i, sign, radius)
+
+
+def _radius(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> float:
+    """Radius of the near piece: a power of two beyond the finite bounds and most first-layer kinks."""
+    reach = [1.0]
+    for layer in network.layers:
+        if 0 in layer.weights and len(layer.weights) == 1:
+            w = layer.weights[0]
+            norms = np.asarray(abs(w).sum(axis=1)).ravel()
+            ratios = np.abs(layer.bias[norms > 0]) / norms[norms > 0]
+            reach.append(float(np.quantile(ratios, 0.9)) if ratios.size else 1.0)
+    ends = np.abs(np.concatenate([lo, hi]))
+    reach.append(float(ends[np.isfinite(ends)].max(initial=0.0)) / 2)
+    return float(2.0 ** np.ceil(np.log2(2 * max(reach))))
+
+
+def _far(
+    network: ReLUNetwork,
+    lo: FloatArray,
+    hi: FloatArray,
+    A: FloatArray,
+    b: FloatArray,
+    i: int,
+    sign: int,
+    radius: float,
+) -> Piece:
+    """Build the chart x_i / x_0 = sign / x_0, |x_j| <= 1, 0 <= x_0 <= 1 / radius."""
+    d = network.input_size
+    layers = [
+        Layer(*_chart_weights(layer.weights, layer.bias, d, i, sign), layer.negative_slope)
+        for layer in network.layers
+    ]
+    output, constant = _chart_weights(network.output_weights, np.array([network.output_bias]), d, i, sign)
+    box_lo, box_hi = np.append(-np.ones(d - 1), 0.0), np.append(np.ones(d - 1), 1.0 / radius)
+    others = [j for j in range(d) if j != i]
+    rows, right = [], []
+    # A x <= b becomes A_others c - b c_0 <= -A_i sign; bounds become rows likewise.
+    constraints = [(row, float(r)) for row, r in zip(A, b, strict=True)]
+    for j in range(d):
+        unit = np.zeros(d)
+        unit[j] = 1.0
+        if np.isfinite(hi[j]):
+            constraints.append((unit, float(hi[j])))
+        if np.isfinite(lo[j]):
+            constraints.append((-unit, -float(lo[j])))
+    for row, r in constraints:
+        rows.append(np.append(row[others], -r))
+        right.append(-row[i] * sign)
+    return Piece(
+        f"far x{i}{'+' if sign > 0 else '-'}",
+        ReLUNetwork(d, layers, output, float(constant[0])),
+        box_lo,
+        box_hi,
+        np.array(rows).reshape(len(rows), d),
+        np.array(right),
+        (i, sign),
+    )
+
+
+def _chart_weights(
+    weights: Mapping[int, Matrix], bias: FloatArray, d: int, i: int, sign: int
+) -> tuple[dict[int, Matrix], FloatArray]:
+    """Replace input i by the constant `sign`, and the constant 1 by a new last input."""
+    result = dict(weights)
+    own = result.get(0, sparse.csr_array((bias.size, d)))
+    if sparse.issparse(own):
+        column = own[:, [i]].toarray()[:, 0]
+        parts = [own[:, :i], own[:, i + 1 :], sparse.csr_array(bias[:, None])]
+        result[0] = sparse.hstack(parts, format="csr")
+    else:
+        column = own[:, i]
+        result[0] = np.column_stack([np.delete(own, i, axis=1), bias])
+    return result, sign * column
+
+
+def _bounding_box(
+    lo: FloatArray, hi: FloatArray, A: FloatArray, b: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Sound bounds of a nonempty polyhedron's coordinates, infinite where it is unbounded.
+
+    HiGHS proposes which constraints are tight; their multipliers are solved for exactly, so that the
+    bound is a proof and not a tolerance.
+    """
+    d = lo.size
+    rows = np.vstack([A, np.eye(d)[np.isfinite(hi)], -np.eye(d)[np.isfinite(lo)]])
+    right = np.concatenate([b, hi[np.isfinite(hi)], -lo[np.isfinite(lo)]])
+    exact_rows = [[rational(a) for a in row] for row in rows]
+    exact_right = [rational(r) for r in right]
+    highs = quiet_highs()
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = d, len(right)
+    lp.sense_ = highspy.ObjSense.kMaximize
+    lp.col_cost_ = np.zeros(d)
+    lp.col_lower_, lp.col_upper_ = np.full(d, -np.inf), np.full(d, np.inf)
+    lp.row_lower_, lp.row_upper_ = np.full(len(right), -np.inf), right
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.arange(len(right) + 1, dtype=np.int32) * d
+    lp.a_matrix_.index_ = np.tile(np.arange(d, dtype=np.int32), len(right))
+    lp.a_matrix_.value_ = rows.ravel()
+    highs.passModel(lp)
+    low, high = np.full(d, -np.inf), np.full(d, np.inf)
+    for j in range(d):
+        for sign, ends in ((1.0, high), (-1.0, low)):
+            highs.changeColCost(j, sign)
+            highs.run()
+            if highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+                weights = np.asarray(highs.getSolution().row_dual)
+                bound = _implied_bound(exact_rows, exact_right, np.flatnonzero(weights), j, int(sign))
+                ends[j] = sign * bound
+            highs.changeColCost(j, 0.0)
+    return low, high
+
+
+def _implied_bound(
+    rows: list[list[fmpq]], right: list[fmpq], tight: NDArray[np.intp], j: int, sign: int
+) -> float:
+    """Return an upper bound of sign * x_j from exact multipliers of the tight rows, rounded up."""
+    d = len(rows[0])
+    equations = [[rows[i][k] for i in tight] + [fmpq(-sign if k == j else 0)] for k in range(d)]
+    solution = Elimination.of(equations, len(tight))
+    if solution is not None:
+        multipliers = solution.lift([fmpq(0)] * len(solution.free))
+        if all(m >= 0 for m in multipliers):
+            bound = sum((m * right[i] for m, i in zip(multipliers, tight, strict=True)), fmpq(0))
+            nearest = int(bound.p) / int(bound.q)
+            return nearest if rational(nearest) >= bound else float(np.nextafter(nearest, np.inf))
+    return np.inf  # not proved: the piece is then treated as unbounded in this direction, which is sound

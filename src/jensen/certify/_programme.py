@@ -1,0 +1,368 @@
+"""The linear programme behind branch and bound: the least jump of one neuron over its kink, relaxed.
+
+Columns: the inputs; for every neuron that matters its pre-activation z, activation h, and, while its sign
+is undecided, an indicator a in [0, 1] (a = 1: active); and for later layers the adjoints g and the
+products a g. Fixing an indicator to 0 or 1 makes its neuron exact, so that branching changes nothing but
+column bounds and the simplex basis stays warm. Every row is valid for every real point of the kink:
+coefficients that had to be rounded are covered by widened right-hand sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+from scipy import sparse
+
+from jensen.certify._bounds import EPS, Intervals, adjoint_bounds, rounding_factor
+from jensen.certify._highs import quiet_highs
+from jensen.certify._pieces import Piece
+from jensen.network import FloatArray, Matrix, ReLUNetwork
+
+Neuron = tuple[int, int]
+"""(layer, index): layers count from 1, neurons from 0."""
+
+
+@dataclass
+class _Rows:
+    """Sparse rows under construction."""
+
+    row: list[int] = field(default_factory=list)
+    column: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+    def add(self, entries: dict[int, float], low: float, high: float) -> None:
+        """Append low <= sum of entries <= high."""
+        i = len(self.low)
+        for j, v in entries.items():
+            if v != 0.0:
+                self.row.append(i)
+                self.column.append(j)
+                self.value.append(v)
+        self.low.append(low)
+        self.high.append(high)
+
+
+@dataclass
+class _Expression:
+    """An affine function of the columns, with a bound on the rounding error of its coefficients."""
+
+    entries: dict[int, float]
+    constant: float
+    error: float
+
+
+class Programme:
+    """min (1 - a_v) g_v over {x in the piece : z_v(x) = 0}, relaxed.
+
+    Parameters
+    ----------
+    piece : Piece
+    neuron : (layer, index)
+    intervals : Intervals
+        Sound, finite bounds on all pre-activations over the kink.
+
+    Attributes
+    ----------
+    undecided : list of (layer, index)
+        Neurons whose sign is open, in topological order.
+    indicators : (n,) int array
+        Their indicator columns.
+    """
+
+    def __init__(self, piece: Piece, neuron: Neuron, intervals: Intervals) -> None:
+        self.piece, self.neuron, self.intervals = piece, neuron, intervals
+        self.network = piece.network
+        d = self.network.input_size
+        self._low, self._high = list(piece.lo), list(piece.hi)
+        self._rows = _Rows()
+        self.undecided: list[Neuron] = []
+        self._indicator: dict[Neuron, int] = {}
+        self._z: dict[Neuron, int] = {}
+        self._h: dict[Neuron, tuple[int, float]] = {}
+        self._factor = rounding_factor(self.network)
+        for row, r in zip(piece.A, piece.b, strict=True):
+            self._rows.add({j: float(row[j]) for j in np.flatnonzero(row)}, -np.inf, float(r))
+        self._forward(self._top_layer())
+        objective = self._backward()
+        self._finish(d, objective)
+
+    def sign(self, layer: int, i: int) -> int:
+        """Known sign of a neuron on the kink: 1, -1, or 0 while undecided."""
+        if self.network.layers[layer - 1].negative_slope[i] == 1 or self.intervals.lo[layer - 1][i] >= 0:
+            return 1
+        return -1 if self.intervals.hi[layer - 1][i] <= 0 else 0
+
+    def _top_layer(self) -> int:
+        top = self.neuron[0]
+        for layer in range(self.network.depth, top, -1):
+            if any(
+                self.sign(layer, i) == 0 for i in range(self.network.layers[layer - 1].size)
+            ):
+                return layer
+        return top
+
+    def _column(self, low: float, high: float) -> int:
+        self._low.append(low)
+        self._high.append(high)
+        return len(self._low) - 1
+
+    def _preactivation(self, layer: int, i: int) -> _Expression:
+        """z of a neuron as an affine function of the columns of its sources."""
+        entries: dict[int, float] = {}
+        error = 0.0
+        for source, w in self.network.layers[layer - 1].weights.items():
+            for j, v in _nonzeros(w, i):
+                if source == 0:
+                    entries[j] = entries.get(j, 0.0) + v
+                    continue
+                if (source, j) not in self._h:
+                    continue
+                column, factor = self._h[source, j]
+                term = v * factor
+                if factor != 1.0 or column in entries:
+                    error += 2 * EPS * (abs(term) + abs(entries.get(column, 0.0))) * self._reach(column)
+                entries[column] = entries.get(column, 0.0) + term
+        return _Expression(entries, float(self.network.layers[layer - 1].bias[i]), error)
+
+    def _reach(self, column: int) -> float:
+        return max(abs(self._low[column]), abs(self._high[column]))
+
+    def _forward(self, top: int) -> None:
+        for layer in range(1, top + 1):
+            lows, highs = self.intervals.lo[layer - 1], self.intervals.hi[layer - 1]
+            slopes = self.network.layers[layer - 1].negative_slope
+            for i in range(self.network.layers[layer - 1].size):
+                if (layer, i) == self.neuron:
+                    kink = self._preactivation(layer, i)
+                    self._rows.add(kink.entries, -kink.constant - kink.error, -kink.constant + kink.error)
+                    continue
+                sign, slope = self.sign(layer, i), float(slopes[i])
+                if sign and (layer == top or (sign < 0 and slope == 0)):
+                    continue
+                form = self._preactivation(layer, i)
+                z = self._column(float(lows[i]), float(highs[i]))
+                entries = {k: -v for k, v in form.entries.items()} | {z: 1.0}
+                self._rows.add(entries, form.constant - form.error, form.constant + form.error)
+                if sign:
+                    self._h[layer, i] = (z, 1.0 if sign > 0 else slope)
+                else:
+                    self._undecided(layer, i, z, slope, layer < top)
+
+    def _undecided(self, layer: int, i: int, z: int, slope: float, passed_on: bool) -> None:
+        low, high = self._low[z], self._high[z]
+        a = self._column(0.0, 1.0)
+        self.undecided.append((layer, i))
+        self._indicator[layer, i] = a
+        self._z[layer, i] = z
+        # a = 0 forces z <= 0, a = 1 forces z >= 0.
+        if not passed_on:
+            self._rows.add({z: 1.0, a: -high}, -np.inf, 0.0)
+            self._rows.add({z: 1.0, a: low}, low, np.inf)
+            return
+        values = [0.0, high, slope * low]
+        pad = EPS * abs(slope * low)
+        h = self._column(min(values) - pad, max(values) + pad)
+        self._h[layer, i] = (h, 1.0)
+        gain = 1.0 - slope
+        up = np.nextafter(abs(gain) * high, np.inf) * (1 + 2 * EPS) if gain != 1 else high
+        down = -np.nextafter(abs(gain) * -low, np.inf) * (1 + 2 * EPS) if gain != 1 else low
+        # h - slope z = gain relu(z) lies in [0, up a]; h - z = gain relu(-z) in [0, -down (1 - a)],
+        # both mirrored where gain < 0.
+        rows: list[tuple[dict[int, float], float]] = [
+            ({h: 1.0, z: -slope}, 0.0),
+            ({h: 1.0, z: -1.0}, 0.0),
+            ({h: -1.0, z: slope, a: up}, 0.0),
+            ({h: -1.0, z: 1.0, a: down}, down),
+        ]
+        for entries, bound in rows:
+            mirrored = entries if gain > 0 else {k: v if k == a else -v for k, v in entries.items()}
+            self._rows.add(mirrored, bound, np.inf)
+        if slope != 0.0:  # then h alone no longer ties z to a
+            self._rows.add({z: 1.0, a: -high}, -np.inf, 0.0)
+            self._rows.add({z: 1.0, a: low}, low, np.inf)
+
+    def _backward(self) -> _Expression:
+        """Express the jump of the neuron by indicators, adjoints and their products."""
+        network, (layer_v, v) = self.network, self.neuron
+        slopes = self.intervals.slopes(network)
+        low, high = adjoint_bounds(network, slopes)
+        mass = adjoint_mass(network)
+        reached = self._reached()
+        products: dict[Neuron, _Expression] = {}
+
+        def adjoint(layer: int, i: int) -> _Expression:
+            total = _Expression({}, 0.0, self._factor * float(mass[layer - 1][i]))
+            for target in network.readers[layer]:
+                w = network.weight(target, layer)
+                if target == network.depth + 1:
+                    total.constant += float(w[0, i])
+                    continue
+                for u, value in _nonzeros_of_column(w, i):
+                    product = products.get((target, u))
+                    if product is not None:
+                        total.constant += value * product.constant
+                        for column, c in product.entries.items():
+                            total.entries[column] = total.entries.get(column, 0.0) + value * c
+            return total
+
+        for layer in range(network.depth, layer_v, -1):
+            for i in np.flatnonzero(reached[layer - 1]):
+                slope = float(network.layers[layer - 1].negative_slope[i])
+                sign = self.sign(layer, int(i))
+                if sign < 0 and slope == 0:
+                    continue
+                g = adjoint(layer, int(i))
+                if sign:
+                    products[layer, int(i)] = _scaled(g, 1.0 if sign > 0 else slope)
+                    continue
+                gain, a = 1.0 - slope, self._indicator[layer, int(i)]
+                if not g.entries:
+                    product = _scaled(g, slope)
+                    product.entries[a] = gain * g.constant
+                else:
+                    ends = float(low[layer - 1][i]), float(high[layer - 1][i])
+                    gated = self._product(g, a, *ends)
+                    product = _scaled(g, slope)
+                    product.entries[gated] = product.entries.get(gated, 0.0) + gain
+                products[layer, int(i)] = product
+        gain = 1.0 - float(network.layers[layer_v - 1].negative_slope[v])
+        jump = _scaled(adjoint(layer_v, v), gain)
+        jump.error *= 1.0 + abs(gain)
+        return jump
+
+    def _product(self, g: _Expression, a: int, low: float, high: float) -> int:
+        """Column for a * g with g in [low, high]: McCormick's envelope, exact once a is 0 or 1."""
+        adjoint = self._column(low, high)
+        entries = {k: -v for k, v in g.entries.items()} | {adjoint: 1.0}
+        self._rows.add(entries, g.constant - g.error, g.constant + g.error)
+        gated = self._column(min(low, 0.0), max(high, 0.0))
+        self._rows.add({gated: 1.0, a: -high}, -np.inf, 0.0)
+        self._rows.add({gated: 1.0, a: -low}, 0.0, np.inf)
+        self._rows.add({gated: 1.0, adjoint: -1.0, a: -high}, -high, np.inf)
+        self._rows.add({gated: 1.0, adjoint: -1.0, a: -low}, -np.inf, -low)
+        return gated
+
+    def _reached(self) -> list[FloatArray]:
+        """Which neurons the adjoint of v depends on."""
+        network, (layer_v, v) = self.network, self.neuron
+        reached = [np.zeros(n, dtype=bool) for n in network.widths]
+        reached[layer_v - 1][v] = True
+        for layer in range(layer_v + 1, network.depth + 1):
+            for source, w in network.layers[layer - 1].weights.items():
+                if source >= layer_v:
+                    reached[layer - 1] |= np.asarray(abs(w) @ reached[source - 1].astype(float)) > 0
+        return reached
+
+    def _finish(self, d: int, objective: _Expression) -> None:
+        rows = self._rows
+        n = len(self._low)
+        self.low, self.high = np.array(self._low), np.array(self._high)
+        self.cost = np.zeros(n)
+        for column, c in objective.entries.items():
+            self.cost[column] = c
+        self.offset, self.error = objective.constant, objective.error
+        self.row_low, self.row_high = np.array(rows.low), np.array(rows.high)
+        shape = (len(rows.low), n)
+        self.matrix = sparse.csr_array((rows.value, (rows.row, rows.column)), shape=shape)
+        self._transposed = self.matrix.T.tocsr()
+        self._magnitude = abs(self._transposed)
+        self.indicators = np.array([self._indicator[u] for u in self.undecided], dtype=np.int32)
+        self.columns_z = np.array([self._z[u] for u in self.undecided], dtype=np.int32)
+        self.weights = self._importance()
+        self.terms = float(np.diff(self._transposed.indptr).max(initial=1) + n + shape[0] + 8)
+
+    def _importance(self) -> FloatArray:
+        """How much each undecided sign weighs in branching: its share of the objective, or its slack."""
+        mass = adjoint_mass(self.network)
+        reached = self._reached()
+        result = np.zeros(len(self.undecided))
+        for position, (layer, i) in enumerate(self.undecided):
+            z, a = self._z[layer, i], self._indicator[layer, i]
+            low, high = self.low[z], self.high[z]
+            gap = -low * high / (high - low)
+            result[position] = abs(self.cost[a]) + 1e-2 * gap * mass[layer - 1][i]
+            if reached[layer - 1][i] and layer > self.neuron[0]:
+                result[position] += mass[layer - 1][i]
+        return result + 1e-12
+
+    def solver(self) -> highspy.Highs:
+        """Load the programme into HiGHS."""
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = self.low.size, self.row_low.size
+        lp.col_cost_, lp.offset_ = self.cost, self.offset
+        lp.col_lower_, lp.col_upper_ = self.low, self.high
+        lp.row_lower_, lp.row_upper_ = self.row_low, self.row_high
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_ = self.matrix.indptr.astype(np.int32)
+        lp.a_matrix_.index_ = self.matrix.indices.astype(np.int32)
+        lp.a_matrix_.value_ = self.matrix.data
+        highs = quiet_highs()
+        highs.passModel(lp)
+        return highs
+
+    def lower_bound(self, multipliers: FloatArray, low: FloatArray, high: FloatArray, cost: FloatArray) -> float:
+        """Weak duality with every rounding error on the safe side (Neumaier and Shcherbina, 2004).
+
+        Any multipliers are sound: min c x >= y b + min (c - A'y) x over the column bounds.
+
+        Parameters
+        ----------
+        multipliers : (rows,) array
+        low, high : (columns,) arrays
+            Column bounds of the node.
+        cost : (columns,) array
+            The objective, or zeros to prove infeasibility (a positive result means: no point).
+        """
+        y = np.where(
+            (multipliers > 0) & np.isneginf(self.row_low) | (multipliers < 0) & np.isposinf(self.row_high),
+            0.0,
+            multipliers,
+        )
+        side = np.where(y > 0, self.row_low, self.row_high)
+        products = y * np.where(y == 0, 0.0, side)
+        reduced = cost - self._transposed @ y
+        slack = (self.terms + 4) * EPS * (np.abs(cost) + self._magnitude @ np.abs(y))
+        reach = np.maximum(np.abs(low), np.abs(high))
+        columns = np.where(reduced > 0, reduced * low, reduced * high)
+        size = np.abs(products).sum() + (np.abs(reduced) * reach).sum()
+        return float(
+            products.sum() + columns.sum() - (slack * reach).sum() * (1 + 1e-9) - 4 * self.terms * EPS * size
+        )
+
+
+def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
+    """Sums over paths of absolute weights from every hidden neuron to the output."""
+    mass: list[FloatArray] = [np.zeros(n) for n in network.widths]
+    for source in range(network.depth, 0, -1):
+        for target in network.readers[source]:
+            w = abs(network.weight(target, source))
+            if target == network.depth + 1:
+                mass[source - 1] = mass[source - 1] + np.asarray(w.T @ np.ones(1))
+            else:
+                slope = np.maximum(1.0, np.abs(network.layers[target - 1].negative_slope))
+                mass[source - 1] = mass[source - 1] + np.asarray(w.T @ (slope * mass[target - 1]))
+    return mass
+
+
+def _scaled(g: _Expression, factor: float) -> _Expression:
+    return _Expression(
+        {k: factor * v for k, v in g.entries.items()} if factor else {}, factor * g.constant, abs(factor) * g.error
+    )
+
+
+def _nonzeros(w: Matrix, i: int) -> list[tuple[int, float]]:
+    if sparse.issparse(w):
+        span = slice(w.indptr[i], w.indptr[i + 1])
+        return list(zip(w.indices[span].tolist(), w.data[span].tolist(), strict=True))
+    columns = np.flatnonzero(w[i])
+    return list(zip(columns.tolist(), w[i, columns].tolist(), strict=True))
+
+
+def _nonzeros_of_column(w: Matrix, j: int) -> list[tuple[int, float]]:
+    column = w[:, [j]].toarray()[:, 0] if sparse.issparse(w) else w[:, j]
+    rows = np.flatnonzero(column)
+    return list(zip(rows.tolist(), column[rows].tolist(), strict=True))

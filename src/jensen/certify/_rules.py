@@ -1,0 +1,39 @@
+"""The rules stage: signs propagated backwards decide every ICNN at the cost of reading its weights.
+
+If every hidden neuron's adjoint is nonnegative for all activation patterns, f is convex, with no
+genericity assumed (section 3 of the design): nonnegative weights after the first layer are the classical
+case, and a neuron whose signs disagree only where the later weights are zero is another.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jensen.certify._bounds import Intervals, adjoint_bounds
+from jensen.network import FloatArray, ReLUNetwork
+
+
+def jump_lower_bounds(network: ReLUNetwork, intervals: Intervals) -> list[FloatArray]:
+    """Lower bounds on the jumps (1 - a_v) g_v of every neuron; +inf where it cannot switch.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    intervals : Intervals
+        Bounds on the pre-activations over the domain; infinite ones make this a pure rule on signs.
+    """
+    low, high = adjoint_bounds(network, intervals.slopes(network))
+    result = []
+    for layer, lo, hi, switches in zip(
+        network.layers, low, high, intervals.switching(network), strict=True
+    ):
+        gain = 1.0 - layer.negative_slope  # its sign is exact; a relative error leaves the sign alone
+        result.append(np.where(switches, np.where(gain > 0, gain * lo, gain * hi), np.inf))
+    return result
+
+
+def unbounded(network: ReLUNetwork) -> Intervals:
+    """Intervals that know nothing."""
+    return Intervals(
+        [np.full(n, -np.inf) for n in network.widths], [np.full(n, np.inf) for n in network.widths]
+    )

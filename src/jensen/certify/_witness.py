@@ -1,0 +1,78 @@
+"""From a place where f looks concave to three points that prove it, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from jensen.certify._facet import Kink
+from jensen.certify._verdict import Witness
+from jensen.network import Domain, FloatArray, ReLUNetwork
+
+Neuron = tuple[int, int]
+
+_STEPS = 2.0 ** np.arange(12, -48, -1, dtype=np.float64)
+
+
+def confirm(
+    network: ReLUNetwork, domain: Domain, point: FloatArray, direction: FloatArray, neuron: Neuron | None
+) -> Witness | None:
+    """Look for a witness on the line through a float point; None if exact arithmetic finds no violation.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    domain : Domain
+    point, direction : (d,) arrays
+    neuron : (layer, index) or None
+        The neuron that is believed to switch there.
+    """
+    scale = float(np.abs(direction).max())
+    if not scale > 0 or not np.isfinite(scale):
+        return None
+    moves = _STEPS[:, None] * (direction / scale) * max(1.0, float(np.abs(point).max()))
+    left, right = point - moves, point + moves
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = network((left + right) / 2)
+        ends = (network(left) + network(right)) / 2
+        gain = middle - ends
+        doubt = 1e-13 * (np.abs(middle) + np.abs(ends))
+    gain = np.where(np.isfinite(gain) & (gain > doubt), gain, -np.inf)
+    for k in np.argsort(-gain)[:40]:
+        if not np.isfinite(gain[k]):
+            return None
+        x, y = _rationals(left[k]), _rationals(right[k])
+        if domain.contains(x) and domain.contains(y):
+            return _violation(network, x, y, neuron)
+    return None
+
+
+def from_kink(network: ReLUNetwork, domain: Domain, kink: Kink, neuron: Neuron) -> Witness:
+    """Build the witness of an exact kink: its step is halved until both ends lie on affine pieces."""
+    direction = np.array([float(v) for v in kink.direction])
+    found = confirm(network, domain, np.array([float(v) for v in kink.point]), direction, neuron)
+    step = Fraction(1)
+    while found is None:
+        x = [p - step * n for p, n in zip(kink.point, kink.direction, strict=True)]
+        y = [p + step * n for p, n in zip(kink.point, kink.direction, strict=True)]
+        if domain.contains(x) and domain.contains(y):
+            found = _violation(network, x, y, neuron)
+        step /= 2
+    return found
+
+
+def _rationals(point: FloatArray) -> list[Fraction]:
+    return [Fraction(float(v)) for v in point]
+
+
+def _violation(
+    network: ReLUNetwork, x: Sequence[Fraction], y: Sequence[Fraction], neuron: Neuron | None
+) -> Witness | None:
+    half = Fraction(1, 2)
+    middle = [half * (a + b) for a, b in zip(x, y, strict=True)]
+    fx, fy, fm = network.exact.evaluate([x, y, middle])
+    if not fm > half * (fx + fy):
+        return None
+    return Witness(tuple(x), tuple(y), half, fx, fy, fm, () if neuron is None else (neuron,))
