@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from jensen.network import Domain, ReLUNetwork
-from oracle._lp import Row, interior_point, polyhedron
+from oracle._lp import interior_point, polyhedron
 from oracle._regions import Form, Region, primitive, regions
-from oracle._weights import Hull, Weights, read_domain, read_network
+from oracle._weights import Hull, Weights, read_domain, read_network, value
 
 Point = tuple[Fraction, ...]
 
@@ -111,15 +111,11 @@ def by_facets(network: ReLUNetwork, domain: Domain | None = None, wrt: Sequence[
         while True:
             ends = [[c + s * step * m for c, m in zip(center, direction, strict=True)] for s in (1, -1)]
             x, y = (hull.point(end) for end in ends)
-            inside = all(_value(row, end) >= 0 for row in hull.rows for end in ends)
+            inside = all(value(row, end) >= 0 for row in hull.rows for end in ends)
             if inside and violates(weights, x, y, Fraction(1, 2)):
                 return Answer(False, (x, y, Fraction(1, 2)), len(found), pieces)
             step /= 2
     return Answer(True, None, len(found), pieces)
-
-
-def _value(row: Row, point: Sequence[Fraction]) -> Fraction:
-    return row[0] + sum((c * v for c, v in zip(row[1:], point, strict=True)), Fraction(0))
 
 
 def _facets(found: list[Region], size: int) -> Iterator[tuple[Region, Region, Form]]:
@@ -165,5 +161,5 @@ def _facet_point(first: Region, second: Region, jump: Form, size: int) -> list[F
     column = _eliminated(jump)
     point = interior_point(size - 1, _on_wall(first, second, jump))
     point.insert(column - 1, Fraction(0))
-    point[column - 1] = -_value(jump, point) / jump[column]
+    point[column - 1] = -value(jump, point) / jump[column]
     return point

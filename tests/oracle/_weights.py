@@ -170,6 +170,29 @@ def solve(rows: Sequence[Sequence[Fraction]], size: int) -> tuple[list[Fraction]
     return particular, basis
 
 
+def domain_rows(domain: Domain | None, d: int) -> list[list[int]]:
+    """Write a domain as integer rows with row . (1, x) >= 0."""
+    rows: list[list[int]] = []
+    if domain is None:
+        return rows
+    lo, hi = domain.bounds(d)
+    for i in range(d):
+        unit = [Fraction(int(i == k)) for k in range(d)]
+        if np.isfinite(lo[i]):
+            rows.append(integers([-Fraction(float(lo[i])), *unit]))
+        if np.isfinite(hi[i]):
+            rows.append(integers([Fraction(float(hi[i])), *(-v for v in unit)]))
+    A, b = domain.inequalities(d)
+    for a, right in zip(A, b, strict=True):
+        rows.append(integers([Fraction(float(right)), *(-Fraction(float(v)) for v in a)]))
+    return rows
+
+
+def value(row: Sequence[int], point: Sequence[Fraction]) -> Fraction:
+    """Value of an affine form at a point."""
+    return row[0] + sum((c * v for c, v in zip(row[1:], point, strict=True)), Fraction(0))
+
+
 def read_domain(domain: Domain | None, d: int) -> Hull:
     """Write a domain as integer rows and move into its affine hull.
 
@@ -178,18 +201,7 @@ def read_domain(domain: Domain | None, d: int) -> Hull:
     ValueError
         If the domain is empty.
     """
-    rows: list[list[int]] = []
-    if domain is not None:
-        lo, hi = domain.bounds(d)
-        for i in range(d):
-            unit = [Fraction(int(i == k)) for k in range(d)]
-            if np.isfinite(lo[i]):
-                rows.append(integers([-Fraction(float(lo[i])), *unit]))
-            if np.isfinite(hi[i]):
-                rows.append(integers([Fraction(float(hi[i])), *(-v for v in unit)]))
-        A, b = domain.inequalities(d)
-        for a, right in zip(A, b, strict=True):
-            rows.append(integers([Fraction(float(right)), *(-Fraction(float(v)) for v in a)]))
+    rows = domain_rows(domain, d)
     start = polyhedron(d, rows)
     if start is None:
         raise ValueError("the domain is empty")
