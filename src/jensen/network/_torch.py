@@ -1,0 +1,197 @@
+"""Import from PyTorch: a module or an exported program, through `torch.export`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram, export
+from torch.export.graph_signature import InputKind, OutputKind
+
+from jensen.errors import NetworkError
+from jensen.network._lowered import Lowered
+from jensen.network.lowering._aten import packet
+from jensen.network.lowering._aten_table import HANDLERS
+from jensen.network.lowering._program import REBINDING, SENTINEL_BATCH, Node, Program, Ref, lower
+
+
+def from_torch(
+    module: torch.nn.Module | ExportedProgram,
+    input_shape: Sequence[int] | None = None,
+    output: int | None = None,
+) -> Lowered:
+    """Lower a PyTorch model to a `ReLUNetwork`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module or torch.export.ExportedProgram
+        With one input whose first axis is the batch. A module is read with the semantics of eval mode
+        (batch normalisation uses its running statistics, dropout does nothing); the module itself, its
+        mode and its gradients are left as they are. Weights that the model computes from parameters
+        (`torch.nn.utils.parametrize`) are folded in the model's own dtype.
+    input_shape : sequence of int, optional
+        Shape of one input, without the batch. By default the `in_features` of the first layer, if that is
+        a `torch.nn.Linear`.
+    output : int, optional
+        Which entry of the flattened output of one input, where there are several.
+
+    Returns
+    -------
+    Lowered
+
+    Raises
+    ------
+    NetworkError
+        If the input's shape is not known, the model has several inputs or outputs, or mixes the batch.
+    UnsupportedOperatorError
+        If an operator is not piecewise linear or not known; it names the operator and its place.
+    """
+    if isinstance(module, ExportedProgram):
+        exported = module
+    else:
+        shape = _input_shape(module) if input_shape is None else tuple(int(n) for n in input_shape)
+        exported = _export(module, shape)
+        input_shape = shape
+    exported = _simplified(exported)
+    return lower(_program(exported, input_shape), output)
+
+
+def _input_shape(module: torch.nn.Module) -> tuple[int, ...]:
+    own = getattr(module, "in_features", None)
+    if isinstance(own, int):
+        return (own,)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            return (layer.in_features,)
+        if layer is not module and next(layer.parameters(recurse=False), None) is not None:
+            break
+    raise NetworkError(
+        "the shape of the model's input cannot be told from its first layer; pass input_shape, the shape "
+        "of one input without the batch, for instance input_shape=(3, 32, 32)"
+    )
+
+
+def _export(module: torch.nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
+    """Export a structural copy of the module in eval mode; parameters are shared with it, not copied."""
+    shared: dict[int, Any] = {}
+    for part in module.modules():
+        for value in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
+            if isinstance(value, torch.Tensor):
+                shared[id(value)] = value
+    twin = copy.deepcopy(module, shared).eval()
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype = torch.get_default_dtype() if first is None else first.dtype
+    device = torch.device("cpu") if first is None else first.device
+    sample = torch.zeros((SENTINEL_BATCH, *shape), dtype=dtype, device=device)
+    with torch.no_grad():
+        try:
+            return export(twin, (sample,))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise NetworkError(
+                f"torch.export cannot trace the model on an input of shape {tuple(sample.shape)} (the first "
+                f"axis is the batch): {error}"
+            ) from error
+
+
+def _simplified(exported: ExportedProgram) -> ExportedProgram:
+    """Remove in-place operators, and decompose those operators that the lowering does not know itself."""
+    targets = [n.target for n in exported.graph.nodes if n.op == "call_function"]
+    overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
+    if any(t._schema.is_mutable and packet(str(t)) not in REBINDING for t in overloads):
+        exported = exported.run_decompositions({})
+    unknown = {t for t in overloads if packet(str(t)) not in HANDLERS}
+    if not unknown:
+        return exported
+    known: Mapping[Any, Any] = torch.export.default_decompositions()
+    table = {t: known[t] for t in unknown if t in known}
+    return exported.run_decompositions(table) if table else exported
+
+
+def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> Program:
+    signature = exported.graph_signature
+    constants: dict[str, torch.Tensor] = {}
+    inputs: list[str] = []
+    for spec in signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            inputs.append(spec.arg.name)
+            continue
+        target = spec.target
+        assert target is not None
+        source = exported.state_dict if target in exported.state_dict else exported.constants
+        constants[spec.arg.name] = source[target].detach().cpu()
+    outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
+    graph = exported.graph_module.graph
+    for node in graph.nodes:
+        if node.op == "get_attr" and isinstance(
+            value := getattr(exported.graph_module, str(node.target)), torch.Tensor
+        ):
+            constants[node.name] = value.detach().cpu()
+    placeholders = {n.name: n.meta.get("val") for n in graph.nodes if n.op == "placeholder"}
+    tensors = [name for name in inputs if isinstance(placeholders[name], torch.Tensor)]
+    if len(tensors) != 1 or len(inputs) != 1:
+        raise NetworkError(f"the model takes {len(inputs)} inputs; only models of one tensor can be lowered")
+    value = placeholders[tensors[0]]
+    assert isinstance(value, torch.Tensor)
+    shape, batched = batch_axis(list(value.shape), sample_shape)
+    nodes = [_node(n) for n in graph.nodes if n.op == "call_function"]
+    return Program(constants, tensors[0], shape, batched, nodes, outputs, trusted=True)
+
+
+def batch_axis(sizes: Sequence[Any], sample_shape: Sequence[int] | None) -> tuple[tuple[int, ...], bool]:
+    """Decide whether axis 0 of an exported input is the batch, and fix its size where it is symbolic.
+
+    An input of rank 1, and one whose first axis has size 1, is a single sample.
+
+    Raises
+    ------
+    NetworkError
+        If another axis is symbolic, or the shape is not the one that the user names.
+    """
+    fixed = [n if isinstance(n, int) else None for n in sizes]
+    if any(n is None for n in fixed[1:]):
+        raise NetworkError(f"only the batch axis of the input may be dynamic, got {list(sizes)}")
+    features = tuple(n for n in fixed[1:] if n is not None)
+    if sample_shape is not None and tuple(sample_shape) not in (features, tuple(fixed)):
+        raise NetworkError(
+            f"the model was exported for inputs of shape {features}, not {tuple(sample_shape)}"
+        )
+    first = SENTINEL_BATCH if fixed[0] is None else fixed[0] if fixed else 1
+    single = (
+        fixed[:1] == [1]
+        or (len(fixed) <= 1 and fixed[:1] != [None])
+        or tuple(sample_shape or ()) == tuple(fixed)
+    )
+    return (first, *features), not single
+
+
+def _node(node: torch.fx.Node) -> Node:
+    target = node.target
+    value = node.meta.get("val")
+    dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, torch.Tensor) else ""
+    if isinstance(target, torch._ops.OpOverload):
+        names = [a.name for a in target._schema.arguments]
+        name = str(target)
+    else:
+        names = ["a", "b"]
+        name = f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"
+    args = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return Node(node.name, name, {k: _argument(v) for k, v in args.items()}, _place(node), dtype)
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, torch.fx.Node):
+        return Ref(value.name)
+    if isinstance(value, (list, tuple)):
+        return [_argument(v) for v in value]
+    return value
+
+
+def _place(node: torch.fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((entry[0] for entry in reversed(list(stack.values())) if entry[0]), "")
+    path = path.removeprefix("L['self'].")
+    if not path and (trace := node.meta.get("stack_trace")):
+        path = str(trace).strip().splitlines()[-1].strip()
+    return f"node {node.name} ({path})" if path else f"node {node.name}"
