@@ -16,7 +16,7 @@ from rich.text import Text
 
 from jensen.certify._render import to_float
 from jensen.certify._verdict import NeuronReport, Verdict, Witness
-from jensen.network import Box, Domain, WholeSpace
+from jensen.network import Box, Domain, ReLUNetwork, WholeSpace
 
 HEADLINES = {"convex": "CONVEX", "not_convex": "NOT CONVEX", "unknown": "UNKNOWN"}
 _STYLES = {"convex": "bold green", "not_convex": "bold red", "unknown": "bold yellow"}
@@ -86,11 +86,19 @@ def describe_domain(domain: Domain, d: int) -> str:
         For instance "the box [-1, 1]^10".
     """
     if isinstance(domain, WholeSpace):
-        return f"the whole space R^{d}"
+        return f"the whole space R{_power(d)}"
     if isinstance(domain, Box):
         return _describe_box(*domain.bounds(d), d)
     rows = len(domain.inequalities(d)[0])
-    return f"a polytope in R^{d} with {_count(rows, 'inequality', 'inequalities')}"
+    return f"a polytope in R{_power(d)} with {_count(rows, 'inequality', 'inequalities')}"
+
+
+def describe_network(network: ReLUNetwork) -> str:
+    """Put a network's size into words: "2 inputs, hidden layers 8-8, 105 weights"."""
+    hidden = "-".join(str(w) for w in network.widths)
+    layers = f"hidden layers {hidden}" if network.depth > 1 else f"hidden layer {hidden}"
+    inputs, weights = _count(network.input_size, "input"), _count(network.n_weights, "weight")
+    return f"{inputs}, {layers if network.depth else 'affine'}, {weights}"
 
 
 def describe_inputs(inputs: Sequence[int]) -> str:
@@ -114,13 +122,16 @@ def number(value: float | Fraction | None) -> str:
 
 def _describe_box(lo: np.ndarray, hi: np.ndarray, d: int) -> str:
     if (lo == lo[0]).all() and (hi == hi[0]).all():
-        power = "" if d == 1 else f"^{d}"
-        return f"the box {_interval(lo[0], hi[0])}{power}"
+        return f"the box {_interval(lo[0], hi[0])}{_power(d)}"
     if d <= 4:
         return "the box " + " x ".join(_interval(a, b) for a, b in zip(lo, hi, strict=True))
     fixed = int((lo == hi).sum())
     note = f" ({_count(fixed, 'variable')} fixed)" if fixed else ""
     return f"a box of {d} different sides within {_interval(lo.min(), hi.max())}{note}"
+
+
+def _power(d: int) -> str:
+    return "" if d == 1 else f"^{d}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -147,16 +158,7 @@ def _headline(verdict: Verdict) -> Text:
 
 
 def _facts(verdict: Verdict) -> Table:
-    network = verdict.network
-    hidden = "-".join(str(w) for w in network.widths)
-    layers = f"hidden layers {hidden}" if network.depth > 1 else f"hidden layer {hidden}"
-    facts = [
-        (
-            "network",
-            f"{_count(network.input_size, 'input')}, {layers if network.depth else 'affine'}, "
-            f"{_count(network.n_weights, 'weight')}",
-        )
-    ]
+    facts = [("network", describe_network(verdict.network))]
     if verdict.lowering_error is not None:
         facts.append(("model", _lowering(verdict.lowering_error)))
     facts.append(("margin", _margin(verdict)))
@@ -211,7 +213,7 @@ def _witness(witness: Witness) -> list[RenderableType]:
     if witness.neurons:
         names = [f"neuron {index} of layer {layer}" for layer, index in witness.neurons]
         verb = "switches" if len(names) == 1 else "switch"
-        lines.append(_indent(Text(f"between x and y {verb} {_listed(names)}")))
+        lines.append(_indent(Text(f"f bends downwards where {_listed(names)} {verb}")))
     return lines
 
 

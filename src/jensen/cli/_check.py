@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -87,7 +87,8 @@ def check(
         int, typer.Option("--seed", metavar="N", min=0, help="Seed of the search for a violation.")
     ] = 0,
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="Which stages decide; auto picks the cheapest.")
+        Literal["auto", "branch", "enumerate"],
+        typer.Option("--method", help="Complete stage to use where the cheap ones do not decide."),
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
     plot: Annotated[
