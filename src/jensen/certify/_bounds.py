@@ -66,7 +66,7 @@ def _product(w: Matrix | None, v: FloatArray) -> FloatArray | float:
     total = np.asarray(w @ np.where(finite, v, 0.0))
     for value in (np.inf, -np.inf):
         reached = np.asarray(w @ (v == value).astype(np.float64)) > 0
-        total = np.where(reached, total + value, total)
+        total = np.where(reached, value, total)  # infinities of both signs never meet in one bound
     return total
 
 

@@ -14,16 +14,20 @@ from time import perf_counter
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._facet import Kink, facet_violation
-from jensen.certify._programme import Neuron, Programme
+from jensen.certify._programme import Programme
 from jensen.network import FloatArray, ReLUNetwork
 
 Node = tuple[tuple[int, int], ...]
 """Decisions (position in `Programme.undecided`, 0 or 1) on the way from the root."""
 
 ROOT: Node = ()
+
+LOOKAHEAD, PATIENCE, RELIABLE, ITERATIONS = 24, 6, 4, 200
+"""Candidates looked at, unsuccessful ones in a row, tries until a gain is trusted, simplex steps per try."""
 
 
 @dataclass
@@ -51,15 +55,8 @@ class Search:
     exact_leaves: int = 0
 
 
-def search(
-    programme: Programme,
-    original: ReLUNetwork,
-    domain: ExactDomain,
-    nodes: list[Node],
-    probe: Callable[[FloatArray], bool],
-    deadline: float,
-) -> Search:
-    """Search the subtrees below the given nodes until they are closed, a violation is found, or time is up.
+class Tree:
+    """The search of one programme: a warm solver, and what branching has taught so far.
 
     Parameters
     ----------
@@ -67,73 +64,178 @@ def search(
     original : ReLUNetwork
         The network in its own input space, for exact decisions.
     domain : ExactDomain
-    nodes : list of Node
     probe : callable
         Given a point of the piece, looks for an exact violation near it and says whether it found one;
         the search then stops.
-    deadline : float
-        Time by `time.perf_counter` at which to stop.
     """
-    result = Search(open=list(nodes))
-    solver = programme.solver()
-    while result.open:
-        if perf_counter() > deadline:
-            return result
-        node = result.open.pop()
-        # Should an interrupt arrive in here, the node must not be lost.
-        try:
-            children = _expand(programme, original, domain, node, solver, result, probe)
-        except KeyboardInterrupt:
-            result.open.append(node)
-            raise
-        result.nodes += 1
-        if result.stopped or result.kink is not None:
-            return result
-        result.open.extend(children)
-    return result
 
+    def __init__(
+        self,
+        programme: Programme,
+        original: ReLUNetwork,
+        domain: ExactDomain,
+        probe: Callable[[FloatArray], bool],
+    ) -> None:
+        self.programme, self.original, self.domain, self.probe = programme, original, domain, probe
+        self.solver = programme.solver()
+        # The dual simplex may stop as soon as its bound proves the node.
+        self.solver.setOptionValue("objective_bound", 1e-6 + programme.error)
+        self.memory = Memory(programme.weights)
 
-def _expand(
-    programme: Programme,
-    original: ReLUNetwork,
-    domain: ExactDomain,
-    node: Node,
-    solver: highspy.Highs,
-    result: Search,
-    probe: Callable[[FloatArray], bool],
-) -> list[Node]:
-    """Close a node or return its children."""
-    low, high = programme.low.copy(), programme.high.copy()
-    for position, side in node:
-        low[programme.indicators[position]] = high[programme.indicators[position]] = side
-    columns = programme.indicators
-    if columns.size:
-        solver.changeColsBounds(columns.size, columns, low[columns], high[columns])
-    solver.run()
-    status = solver.getModelStatus()
-    solution: FloatArray | None = None
-    if status == highspy.HighsModelStatus.kOptimal:
-        answer = solver.getSolution()
-        bound = programme.lower_bound(np.asarray(answer.row_dual), low, high, programme.cost)
-        bound += programme.offset - programme.error
-        if bound >= 0:
-            result.lower_bound = min(result.lower_bound, bound)
-            return []
-        solution = np.asarray(answer.col_value)
-    elif status == highspy.HighsModelStatus.kInfeasible:
-        if _proved_empty(programme, solver, low, high):
-            return []
-    if solution is not None:
-        result.stopped = probe(solution[: programme.network.input_size])
-        if result.stopped:
-            return []
-    if len(node) == len(programme.undecided):
+    def search(self, nodes: list[Node], deadline: float) -> Search:
+        """Search below the given nodes until they are closed, a violation is found, or time is up.
+
+        Parameters
+        ----------
+        nodes : list of Node
+        deadline : float
+            Time by `time.perf_counter` at which to stop.
+        """
+        result = Search(open=list(nodes))
+        while result.open and perf_counter() < deadline:
+            node = result.open.pop()
+            # Should an interrupt arrive in here, the node must not be lost.
+            try:
+                children = self._expand(node, result)
+            except KeyboardInterrupt:
+                result.open.append(node)
+                raise
+            result.nodes += 1
+            if result.stopped or result.kink is not None:
+                break
+            result.open.extend(children)
+        return result
+
+    def _expand(self, node: Node, result: Search) -> list[Node]:
+        """Close a node, or return its children."""
+        while True:
+            relaxed = self._solve(node, result)
+            if relaxed.closed:
+                return []
+            if relaxed.point is not None and self._worth_probing(result):
+                result.stopped = self.probe(relaxed.point[: self.programme.network.input_size])
+                if result.stopped:
+                    return []
+            if len(node) == len(self.programme.undecided):
+                return self._leaf(node, result)
+            choice, fixed = self._choose(node, relaxed, result)
+            if not fixed:
+                position, first = choice
+                return [(*node, (position, 1 - first)), (*node, (position, first))]
+            node = (*node, *fixed)
+
+    def _worth_probing(self, result: Search) -> bool:
+        return result.nodes < 16 or result.nodes % 8 == 0
+
+    def _leaf(self, node: Node, result: Search) -> list[Node]:
+        """Decide a node in which every sign is fixed, exactly."""
         result.exact_leaves += 1
-        result.kink = facet_violation(original, domain, programme.neuron, _pattern(programme, node))
+        pattern = _pattern(self.programme, node)
+        result.kink = facet_violation(self.original, self.domain, self.programme.neuron, pattern)
         result.lower_bound = min(result.lower_bound, 0.0)
         return []
-    position, first = _choose(programme, node, solution)
-    return [(*node, (position, 1 - first)), (*node, (position, first))]
+
+    def _solve(self, node: Node, result: Search, iterations: int = 2**30) -> Relaxed:
+        """Bound a node by its linear programme; it is closed only on a proof."""
+        programme, solver = self.programme, self.solver
+        low, high = programme.low.copy(), programme.high.copy()
+        for position, side in node:
+            low[programme.indicators[position]] = high[programme.indicators[position]] = side
+        columns = programme.indicators
+        if columns.size:
+            solver.changeColsBounds(columns.size, columns, low[columns], high[columns])
+        solver.setOptionValue("simplex_iteration_limit", iterations)
+        solver.run()
+        status = solver.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return Relaxed(_proved_empty(programme, solver, low, high), np.inf, None)
+        answer = solver.getSolution()
+        bound = -np.inf
+        if answer.dual_valid:
+            bound = programme.lower_bound(np.asarray(answer.row_dual), low, high, programme.cost)
+            bound += programme.offset - programme.error
+        if bound >= 0:
+            result.lower_bound = min(result.lower_bound, bound)
+            return Relaxed(True, bound, None)
+        optimal = status == highspy.HighsModelStatus.kOptimal
+        return Relaxed(False, bound, np.asarray(answer.col_value) if optimal else None)
+
+    def _choose(
+        self, node: Node, relaxed: Relaxed, result: Search
+    ) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+        """Pick the neuron to branch on by looking ahead; or return signs that looking ahead has fixed.
+
+        Reliability branching (Achterberg, Koch and Martin, 2005): neurons whose effect on the bound is
+        not yet known are tried on both sides; a side that closes at once fixes the other.
+        """
+        programme, memory = self.programme, self.memory
+        free = np.ones(len(programme.undecided), dtype=bool)
+        free[[position for position, _ in node]] = False
+        candidates = np.flatnonzero(free)
+        if relaxed.point is None:
+            return (int(candidates[0]), 1), []
+        a = relaxed.point[programme.indicators[candidates]]
+        order = np.argsort(-memory.scores(candidates, a), kind="stable")
+        best, best_score, tries = int(candidates[order[0]]), -1.0, 0
+        for k in order[:LOOKAHEAD]:
+            position, share = int(candidates[k]), float(a[k])
+            if memory.reliable(position):
+                score = float(memory.scores(candidates[[k]], a[[k]])[0])
+            else:
+                gains = []
+                for side in (0, 1):
+                    child = self._solve((*node, (position, side)), result, ITERATIONS)
+                    if child.closed:
+                        return (position, 1 - side), [(position, 1 - side)]
+                    gain = min(max(child.bound - relaxed.bound, 0.0), -relaxed.bound)
+                    memory.learn(position, side, gain, share)
+                    gains.append(gain)
+                score = max(gains[0], 1e-9) * max(gains[1], 1e-9)
+            tries += 1
+            if score > best_score:
+                best, best_score, tries = position, score, 0
+            elif tries >= PATIENCE:
+                break
+        return (best, int(relaxed.point[programme.indicators[best]] > 0.5)), []
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A node's linear programme: whether it closes the node, a sound bound, and its solution."""
+
+    closed: bool
+    bound: float
+    point: FloatArray | None
+
+
+class Memory:
+    """How much fixing each sign has raised the bound, per unit of its indicator's distance."""
+
+    def __init__(self, weights: FloatArray) -> None:
+        self.weights = weights / max(float(weights.max(initial=0.0)), 1e-300)
+        self.total = np.zeros((2, weights.size))
+        self.count = np.zeros((2, weights.size))
+
+    def learn(self, position: int, side: int, gain: float, share: float) -> None:
+        """Record the gain of fixing an indicator that stood at `share`."""
+        distance = max(share if side == 0 else 1.0 - share, 1e-3)
+        self.total[side, position] += gain / distance
+        self.count[side, position] += 1
+
+    def reliable(self, position: int) -> bool:
+        """Whether both sides have been tried often enough."""
+        return bool(self.count[:, position].min() >= RELIABLE)
+
+    def scores(self, positions: NDArray[np.intp], shares: FloatArray) -> FloatArray:
+        """Expected product of both gains; weights stand in where nothing has been learnt."""
+        known = self.total.sum() / max(self.count.sum(), 1.0)
+        rates = np.where(
+            self.count[:, positions] > 0,
+            self.total[:, positions] / np.maximum(self.count[:, positions], 1.0),
+            known * self.weights[positions] + 1e-6 * self.weights[positions],
+        )
+        down, up = rates[0] * np.maximum(shares, 1e-3), rates[1] * np.maximum(1.0 - shares, 1e-3)
+        return np.asarray(np.maximum(down, 1e-9) * np.maximum(up, 1e-9))
 
 
 def _proved_empty(programme: Programme, solver: highspy.Highs, low: FloatArray, high: FloatArray) -> bool:
@@ -145,7 +247,7 @@ def _proved_empty(programme: Programme, solver: highspy.Highs, low: FloatArray, 
     return any(programme.lower_bound(sign * multipliers, low, high, nothing) > 0 for sign in (1.0, -1.0))
 
 
-def _pattern(programme: Programme, node: Node) -> list[np.ndarray]:
+def _pattern(programme: Programme, node: Node) -> list[NDArray[np.bool_]]:
     """Return the complete activation pattern of a node in which every sign is fixed."""
     network = programme.network
     pattern = [
@@ -156,21 +258,3 @@ def _pattern(programme: Programme, node: Node) -> list[np.ndarray]:
         layer, i = programme.undecided[position]
         pattern[layer - 1][i] = bool(side)
     return pattern
-
-
-def _choose(programme: Programme, node: Node, solution: FloatArray | None) -> tuple[int, int]:
-    """Pick the undecided neuron to branch on, and the side to search first."""
-    fixed = np.zeros(len(programme.undecided), dtype=bool)
-    fixed[[position for position, _ in node]] = True
-    free = np.flatnonzero(~fixed)
-    if solution is None:
-        return int(free[0]), 1
-    a = solution[programme.indicators[free]]
-    score = np.minimum(a, 1 - a) * programme.weights[free]
-    best = int(free[np.argmax(score)])
-    if score.max() <= 1e-9:
-        best = int(free[np.argmax(programme.weights[free])])
-    return best, int(solution[programme.indicators[best]] > 0.5)
-
-
-__all__ = ["ROOT", "Neuron", "Node", "Search", "search"]

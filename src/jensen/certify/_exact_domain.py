@@ -86,7 +86,7 @@ class ExactDomain:
     Raises
     ------
     DomainError
-        If the domain is empty, or nothing can move in it.
+        If the domain is empty.
     """
 
     def __init__(self, domain: Domain, d: int, wrt: tuple[int, ...] | None = None) -> None:
@@ -99,8 +99,6 @@ class ExactDomain:
         self._split: tuple[list[Row], list[Row]] | None = None
         if self._cuts:
             self._split = _split_implicit(self._fixed(), [*self._sides(), *self._cuts], d)
-        if not self.directions:
-            raise DomainError("the domain is a single point in the chosen inputs: nothing can move in it")
 
     def _row(self, j: int, sign: int, bound: float) -> Row:
         row = [fmpq(0)] * (self.d + 1)

@@ -7,12 +7,13 @@ adjoint there is the jump that a frontier would have. Later rounds restart near 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 
+from jensen.certify._descend import Descent
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._verdict import Witness
 from jensen.certify._witness import Neuron, confirm
@@ -40,6 +41,9 @@ class Lines:
         self.A, self.b = domain.inequalities(self.d)
         self.start = exact.interior_point
         self._exact = exact
+        self.mask = np.zeros(self.d)
+        for step in exact.directions:
+            self.mask[list(step)] = 1.0
 
     def _random_directions(self, count: int) -> FloatArray:
         steps = self._exact.directions
@@ -105,7 +109,8 @@ def falsify(
     exact: ExactDomain,
     *,
     seed: int = 0,
-    rounds: int = 8,
+    targets: Sequence[Neuron] = (),
+    rounds: int = 6,
     seconds: float = 0.5,
     deadline: float = np.inf,
     report: Callable[[float], None] | None = None,
@@ -118,8 +123,11 @@ def falsify(
     domain : Domain
     exact : ExactDomain
     seed : int
+    targets : sequence of (layer, index)
+        Neurons whose jumps are worth descending: those that nothing has proved yet.
     rounds : int
-        At most this many rounds, of growing size; every other one restarts near the worst kinks seen.
+        At most this many rounds of lines, of growing size; every other one restarts near the worst
+        kinks seen. Then half as many rounds of descent.
     seconds : float
         Start no further round after this time.
     deadline : float
@@ -149,8 +157,52 @@ def falsify(
         if report is not None:
             report(min((float(w.min(initial=np.inf)) for w in seen.worst), default=np.inf))
         if seen.witness is not None:
+            return seen
+    most = min(1024, 8 * budget // 17)
+    for round_ in range(rounds // 2 if targets and most >= 16 else 0):
+        if perf_counter() > min(began + seconds, deadline):
+            break
+        rows = min(most, (2 + 2 * round_) * len(targets))
+        _descents(network, domain, lines, targets, rows, 20 * (1 + round_), seen)
+        if report is not None:
+            report(min((float(w.min(initial=np.inf)) for w in seen.worst), default=np.inf))
+        if seen.witness is not None:
             break
     return seen
+
+
+def _descents(
+    network: ReLUNetwork,
+    domain: Domain,
+    lines: Lines,
+    targets: Sequence[Neuron],
+    rows: int,
+    steps: int,
+    seen: Sampled,
+) -> None:
+    """Descend the jumps of all targets from random starts, half of them where small jumps were seen."""
+    order = lines.rng.permutation(len(targets))
+    chosen = [targets[order[k % len(targets)]] for k in range(rows)]
+    layers, indices = np.array([c[0] for c in chosen]), np.array([c[1] for c in chosen])
+    points, _, begin, end = lines.sample(rows)
+    points = points[np.arange(rows) % len(points)]
+    span = np.resize(end - begin, rows)
+    places = np.concatenate(seen.places)
+    if len(places):
+        second = slice(rows // 2, rows)
+        points[second] = places[lines.rng.integers(len(places), size=rows - rows // 2)]
+    width = np.where(np.isfinite(lines.hi - lines.lo), lines.hi - lines.lo, 0.0)
+    inner = lines.lo + 1e-4 * width, lines.hi - 1e-4 * width
+    descent = Descent(network, layers, indices, *inner, lines.mask)
+    found = descent.run(np.clip(points, *inner), steps, 0.25 * span)
+    for k in np.argsort(found.jump)[:12]:
+        if not found.jump[k] < 0:
+            break
+        seen.witness = confirm(network, domain, found.point[k], found.direction[k], chosen[k])
+        if seen.witness is not None:
+            layer, i = chosen[k]
+            seen.worst[layer - 1][i] = min(seen.worst[layer - 1][i], float(found.jump[k]))
+            return
 
 
 def _round(
@@ -190,7 +242,34 @@ def _triples(
     i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
     if np.isfinite(gain[i, j]):
         a, b = x[i, j], x[i, j + 2 * stride]
-        seen.witness = confirm(network, domain, (a + b) / 2, (b - a) / 2, None)
+        place, neuron = _localise(network, a, b)
+        if neuron is not None:
+            seen.witness = confirm(network, domain, place, b - a, neuron)
+        if seen.witness is None:
+            seen.witness = confirm(network, domain, (a + b) / 2, (b - a) / 2, None)
+
+
+def _localise(network: ReLUNetwork, a: FloatArray, b: FloatArray) -> tuple[FloatArray, Neuron | None]:
+    """Narrow a concave segment down to the one neuron that switches concavely in it, if floats reach it."""
+    shares = np.linspace(0.0, 1.0, 9)[:, None]
+    for _ in range(16):
+        grid = a + shares * (b - a)
+        z, f = network.forward(grid)
+        gain = f[1:-1] - (f[:-2] + f[2:]) / 2
+        k = int(np.argmax(gain))
+        if not gain[k] > 1e-12 * float(np.abs(f).max()):
+            break
+        a, b = grid[k], grid[k + 2]
+        switching = [
+            (layer + 1, int(i))
+            for layer, values in enumerate(z)
+            for i in np.flatnonzero((values[k] > 0) != (values[k + 2] > 0))
+        ]
+        if len(switching) == 1:
+            layer, i = switching[0]
+            first, last = z[layer - 1][k, i], z[layer - 1][k + 2, i]
+            return a + first / (first - last) * (b - a), switching[0]
+    return (a + b) / 2, None
 
 
 def _kinks(

@@ -112,12 +112,12 @@ def describe_inputs(inputs: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def number(value: float | Fraction | None) -> str:
-    """Round a number for display: four significant digits, and words for what is not finite."""
+def number(value: float | Fraction | None, digits: int = 4) -> str:
+    """Round a number for display to significant digits; "-" where there is none."""
     if value is None:
         return "-"
     rounded = to_float(value) if isinstance(value, Fraction) else float(value)
-    return "inf" if rounded == math.inf else f"{rounded:.4g}"
+    return "inf" if rounded == math.inf else f"{rounded:.{digits}g}"
 
 
 def _describe_box(lo: np.ndarray, hi: np.ndarray, d: int) -> str:
@@ -193,10 +193,11 @@ def _witness(witness: Witness) -> list[RenderableType]:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(no_wrap=True)
+    digits = _telling_digits(witness)
     t = str(witness.t) if witness.t.denominator < 1000 else number(witness.t)
-    table.add_row("x", _point(witness.x), f"f(x) = {number(witness.fx)}")
-    table.add_row("y", _point(witness.y), f"f(y) = {number(witness.fy)}")
-    table.add_row("m", _point(witness.middle), f"f(m) = {number(witness.fm)}")
+    table.add_row("x", _point(witness.x), f"f(x) = {number(witness.fx, digits)}")
+    table.add_row("y", _point(witness.y), f"f(y) = {number(witness.fy, digits)}")
+    table.add_row("m", _point(witness.middle), f"f(m) = {number(witness.fm, digits)}")
     chord = witness.fm - witness.violation
     lines: list[RenderableType] = [
         Text("Jensen's inequality fails at three points (rounded here, exact in --json)", style="bold"),
@@ -205,7 +206,7 @@ def _witness(witness: Witness) -> list[RenderableType]:
         _indent(
             Text.assemble(
                 "f(m) exceeds the chord's value ",
-                f"{number(chord)} by ",
+                f"{number(chord, digits)} by ",
                 (number(witness.violation), "bold red"),
             )
         ),
@@ -215,6 +216,12 @@ def _witness(witness: Witness) -> list[RenderableType]:
         verb = "switches" if len(names) == 1 else "switch"
         lines.append(_indent(Text(f"f bends downwards where {_listed(names)} {verb}")))
     return lines
+
+
+def _telling_digits(witness: Witness) -> int:
+    """Return how many digits it takes to tell f at the middle from the chord, as far as float64 goes."""
+    ratio = abs(to_float(witness.fm)) / max(to_float(witness.violation), 1e-300)
+    return int(np.clip(np.ceil(np.log10(max(ratio, 1.0))) + 2, 4, 16))
 
 
 def _point(point: Sequence[Fraction]) -> str:

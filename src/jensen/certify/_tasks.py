@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._branch import ROOT, Node, Search, search
+from jensen.certify._branch import ROOT, Node, Search, Tree
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
 from jensen.certify._programme import Neuron, Programme
@@ -97,7 +97,7 @@ def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outco
     exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
     probe = _Probe(question, ground.piece, exact, task.neuron)
     programme = Programme(ground.piece, task.neuron, kink)
-    found = search(programme, question.network, exact, list(task.nodes), probe, deadline)
+    found = Tree(programme, question.network, exact, probe).search(list(task.nodes), deadline)
     witness = probe.witness
     if witness is None and found.kink is not None:
         witness = from_kink(question.network, question.domain, found.kink, task.neuron)
@@ -123,7 +123,7 @@ class _Probe:
         self._count += 1
         old = point if self._mean is None else self._mean
         self._mean = old + (point - old) / self._count
-        shares = np.array([0.0, 1e-3, 3e-2, 0.3])[:, None]
+        shares = np.array([0.0, 3e-2])[:, None]
         inputs = [self.piece.to_input(p) for p in (1 - shares) * point + shares * self._mean]
         x = np.array([p for p in inputs if p is not None])
         if not len(x) or not self._plain:

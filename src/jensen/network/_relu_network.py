@@ -239,12 +239,12 @@ class ReLUNetwork:
         for layer in self.layers:
             z = np.broadcast_to(layer.bias, (len(points), layer.size)).copy()
             for k, w in layer.weights.items():
-                z += _times_transpose(values[k], w)
+                z += times_transpose(values[k], w)
             preactivations.append(z)
             values.append(np.where(z > 0, z, layer.negative_slope * z))
         out = np.full(len(points), self.output_bias)
         for k, w in self.output_weights.items():
-            out += _times_transpose(values[k], w)[:, 0]
+            out += times_transpose(values[k], w)[:, 0]
         return preactivations, out
 
     def __call__(self, x: ArrayLike) -> FloatArray:
@@ -309,15 +309,15 @@ class ReLUNetwork:
             layer = self.layers[position - 1]
             dz = grads[position] * slopes[position - 1]
             for k, w in layer.weights.items():
-                grads[k] += _times(dz, w)
+                grads[k] += times(dz, w)
         return grads
 
 
-def _times_transpose(rows: FloatArray, w: Matrix) -> FloatArray:
+def times_transpose(rows: FloatArray, w: Matrix) -> FloatArray:
     """Compute rows @ w.T as a dense array."""
     return np.asarray((w @ rows.T).T) if sparse.issparse(w) else rows @ w.T
 
 
-def _times(rows: FloatArray, w: Matrix) -> FloatArray:
+def times(rows: FloatArray, w: Matrix) -> FloatArray:
     """Compute rows @ w as a dense array."""
     return np.asarray((w.T @ rows.T).T) if sparse.issparse(w) else rows @ w
