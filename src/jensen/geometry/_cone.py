@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 
 from jensen.errors import DomainError
-from jensen.geometry._program import Row
+from jensen.geometry._exact_weights import Row
 from jensen.network import Domain
 
 

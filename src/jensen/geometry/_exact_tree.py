@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jensen.geometry._cone import Cone, domain_cone
-from jensen.geometry._program import ACTIVE, FIXED, FOLLOW, INACTIVE, ZERO, Program, Row
+from jensen.geometry._exact_weights import ExactWeights, Row
+from jensen.geometry._program import ACTIVE, FIXED, FOLLOW, INACTIVE, ZERO, Program
 from jensen.network import Domain
 
 
@@ -42,13 +43,14 @@ class ExactTree:
 
     def __init__(self, program: Program, domain: Domain) -> None:
         self.program = program
+        self.exact = ExactWeights(program)
         self.cone, self.base = domain_cone(domain, program.d)
         self.boundary = (1 << self.base) - 1
         """Bits of the domain and of infinity; neuron v has bit ``base + v``."""
 
     def root(self) -> Node:
         """Return the domain itself, no neuron met yet."""
-        return Node(self.cone, [], [], self.program.exact.inputs)
+        return Node(self.cone, [], [], self.exact.inputs)
 
     def bit(self, v: int) -> int:
         """Return the bit of a neuron."""
@@ -66,7 +68,7 @@ class ExactTree:
 
     def _prepare(self, node: Node) -> None:
         """Compute the forms of the next layer when the last one is finished."""
-        program, exact = self.program, self.program.exact
+        program, exact = self.program, self.exact
         k = len(node.states)
         if k < len(node.forms):
             return
@@ -96,6 +98,8 @@ class ExactTree:
         kinds, states = program.kinds, node.states
         while len(states) < program.n_neurons:
             k = len(states)
+            if k and k == len(guide):
+                return [node]
             if kinds.kind[k] == FIXED:
                 self._prepare(node)
                 states.append(int(kinds.state[k]))
@@ -120,8 +124,6 @@ class ExactTree:
                 if chosen is not None:
                     node.cone = chosen
                 states.append(ACTIVE if active else INACTIVE)
-            if k + 1 == len(guide):
-                return [node]
         return [node]
 
     def replay(self, states: Sequence[int]) -> Node:

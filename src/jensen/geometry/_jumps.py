@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from jensen.geometry._cone import Cone, dot, primitive, rank
 from jensen.geometry._exact_tree import ExactTree, Node
-from jensen.geometry._program import ACTIVE, ZERO, Program, Row
+from jensen.geometry._exact_weights import Row
+from jensen.geometry._program import ACTIVE, ZERO
+
+
+def nearest(value: Fraction) -> float:
+    """Round a rational to a float that keeps its sign."""
+    try:
+        rounded = float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+    if rounded == 0 and value:
+        return 5e-324 if value > 0 else -5e-324
+    return rounded
 
 
 @dataclass(frozen=True)
@@ -48,16 +60,32 @@ class JumpRule:
 
     Parameters
     ----------
-    program : Program
-    cone : Cone
-        The domain's; two affine forms are the same if they agree on it.
+    tree : ExactTree
+        Two affine forms are the same if they agree on its domain.
     """
 
-    def __init__(self, program: Program, cone: Cone) -> None:
-        self.program = program
-        self.span = [*cone.rays, *cone.lines]
+    def __init__(self, tree: ExactTree) -> None:
+        self.program, self.exact = tree.program, tree.exact
+        self.span = [*tree.cone.rays, *tree.cone.lines]
 
-    def isolated(self, v: int, adjoint: Sequence[Fraction]) -> Fraction:
+    def constants(self) -> dict[int, float]:
+        """Jumps of the neurons that nothing but the output reads: they are the same on every frontier."""
+        program = self.program
+        read = {k for weights in program.weights for k in weights}
+        weights = dict(self.exact.output)
+        scale = 1 << self.exact.exponent
+        found = {}
+        for layer in range(len(program.weights)):
+            if layer + 1 in read:
+                continue
+            start, end = program.starts[layer], program.starts[layer + 1]
+            adjoint = {v: Fraction(weights.get(program.d + v, 0), scale) for v in range(start, end)}
+            for v in range(start, end):
+                if program.members[v]:
+                    found[v] = nearest(self.isolated(v, adjoint))
+        return found
+
+    def isolated(self, v: int, adjoint: Sequence[Fraction] | Mapping[int, Fraction]) -> Fraction:
         """Jump where only v and its followers switch; the adjoints may be those of either side."""
         total = Fraction(0)
         for member in self.program.members[v]:
@@ -78,7 +106,9 @@ class JumpRule:
                 return ratio * (1 << shift) if shift >= 0 else ratio / (1 << -shift)
         raise ValueError("the first neuron of a facet does not vanish on the whole domain")
 
-    def general(self, facet_neurons: Sequence[int], first: int, states: Sequence[int], forms: Sequence[Row]) -> Fraction:
+    def general(
+        self, facet_neurons: Sequence[int], first: int, states: Sequence[int], forms: Sequence[Row]
+    ) -> Fraction:
         """Jump where several neurons switch.
 
         A neuron that vanishes on the facet is a multiple of the first one on each side; the multiples are
@@ -94,7 +124,7 @@ class JumpRule:
             On the side where the first neuron is active.
         """
         program = self.program
-        exact = program.exact
+        exact = self.exact
         one = Fraction(1, 1 << exact.exponent)
         switching = {m for v in facet_neurons for m in program.members[v]}
         unit_scale = exact.scale[int(program.layer_of[first])]
@@ -102,7 +132,8 @@ class JumpRule:
         for v in range(program.n_neurons):
             layer = int(program.layer_of[v])
             local = v - program.starts[layer]
-            change = sum((w * jumps[j] for j, w in exact.weights[layer][local] if jumps[j]), Fraction(0)) * one
+            terms = (w * jumps[j] for j, w in exact.weights[layer][local] if jumps[j])
+            change = sum(terms, Fraction(0)) * one
             if v in switching:
                 slope = self._slope(v)
                 plus = self._ratio(forms[v], exact.scale[layer], forms[first], unit_scale)
@@ -219,15 +250,15 @@ class Violation:
     jump: float
 
 
-def prove(tree: ExactTree, node: Node, facet: Facet, moves: Directions, jump: float) -> Violation | None:
+def prove(tree: ExactTree, node: Node, facet: Facet, moves: Directions, jump: float) -> Violation:
     """Prove by exact evaluation of the network that a facet's jump is negative."""
     direction = moves.project(node.forms[facet.neuron])
     if direction is None:
-        return None
+        raise ValueError("the facet is parallel to all directions in which convexity is asked")
     point = interior_point([r for i, r in enumerate(node.cone.rays) if facet.rays >> i & 1])
     total = sum(tree.program.network.exact.one_sided_slopes(point, direction), Fraction(0))
     if total >= 0:
-        return None
+        raise ArithmeticError("exact evaluation contradicts a jump that was found negative")
     neurons = tuple(sorted(m for v in facet.neurons for m in tree.program.members[v]))
     return Violation(point, direction, total, facet.neuron, neurons, jump)
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jensen.errors import DomainError
+from jensen.geometry._engine import Engine, Options
 from jensen.geometry._exact_tree import ExactTree
 from jensen.geometry._jumps import Violation, directions
+from jensen.geometry._kernel_walk import REGIONS
 from jensen.geometry._program import Program
 from jensen.geometry._tally import Tally
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
@@ -34,6 +36,9 @@ class Scan:
         tested: ``df/dh_v (1 - negative_slope_v)`` where one neuron switches; +inf where none was.
     violation : Violation or None
         The first violation found or, without `stop`, the most negative one; proved in exact arithmetic.
+    exact_nodes : int
+        Nodes of the tree that floats could not decide and exact arithmetic did. Every decision is certain
+        either way.
     seconds : float
     """
 
@@ -43,6 +48,7 @@ class Scan:
     frontiers_per_neuron: NDArray[np.int64]
     worst_jumps: FloatArray
     violation: Violation | None
+    exact_nodes: int
     seconds: float
 
 
@@ -62,7 +68,9 @@ def scan(
     wrt: Sequence[int] | None = None,
     *,
     needed: ArrayLike | None = None,
+    check: bool = True,
     stop: bool = True,
+    exact: bool = False,
     time_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
@@ -77,8 +85,12 @@ def scan(
         Inputs in which convexity is asked; frontiers parallel to all of them are not tested.
     needed : (K,) bool array, optional
         Neurons whose frontiers are to be tested; all by default.
+    check : bool, default True
+        Look at jumps; False counts regions and frontiers only.
     stop : bool, default True
         Return at the first violation.
+    exact : bool, default False
+        Use exact arithmetic throughout instead of only where floats cannot decide; slow, for tests.
     time_limit : float, optional
         Seconds after which the scan ends, incomplete.
     progress : callable, optional
@@ -94,25 +106,37 @@ def scan(
         If the domain is empty or does not fit the network, or `wrt` names an input that does not exist.
     """
     begin = time.perf_counter()
+    d, size = network.input_size, network.n_neurons
+    mask = np.ones(size, dtype=bool) if needed is None else np.asarray(needed, dtype=bool)
+    if mask.shape != (size,):
+        raise ValueError(f"needed must have shape ({size},), got {mask.shape}")
     tree = ExactTree(Program(network), WholeSpace() if domain is None else domain)
-    mask = np.ones(network.n_neurons, dtype=bool) if needed is None else np.asarray(needed, dtype=bool)
-    if mask.shape != (network.n_neurons,):
-        raise ValueError(f"needed must have shape ({network.n_neurons},), got {mask.shape}")
-    tally = Tally(tree, directions(tree.cone, network.input_size, check_wrt(wrt, network.input_size)), mask, stop)
-    complete = True
-    for node in tree.walk(tree.root()):
-        tally.region(node)
-        if tally.ended or (time_limit is not None and time.perf_counter() - begin > time_limit):
-            complete = False
-            break
-        if progress is not None and tally.n_regions % 256 == 0:
-            progress(tally.n_regions, int(tally.counts.sum()))
+    moves = directions(tree.cone, d, check_wrt(wrt, d))
+    tally = Tally(tree, moves, mask, check, stop)
+    moving = np.array([any(v[i] for v in moves.basis) for i in range(d)], dtype=bool)
+
+    def count() -> tuple[int, int]:
+        return tally.n_regions + int(engine.reg[REGIONS]), int(tally.out.count.sum())
+
+    options = Options(
+        check=check,
+        stop=stop,
+        exact=exact,
+        deadline=None if time_limit is None else begin + time_limit,
+        progress=None if progress is None else lambda: progress(*count()),
+    )
+    known = tally.rule.constants()
+    engine = Engine(tree, tally, mask, moving, moves.restricted, known, options)
+    complete = engine.run([tree.root()])
+    tally.violated(engine)
+    regions, frontiers = count()
     return Scan(
         complete,
-        tally.n_regions,
-        int(tally.counts.sum()),
-        tally.counts,
-        tally.worst,
+        regions,
+        frontiers,
+        tally.out.count,
+        tally.out.worst,
         tally.violation,
+        engine.exact_nodes,
         time.perf_counter() - begin,
     )
