@@ -46,7 +46,11 @@ EPILOG = "\n\n".join(
 
 def check(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="ONNX file, or program saved by torch.export.save.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model file: .onnx, .pt2 (torch.export.save) or .npz (jensen.network.save_network).",
+        ),
     ],
     *,
     box: Annotated[

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
+from scipy import sparse
 
-from jensen.network import Domain, FloatArray, ReLUNetwork
+from jensen.certify._exact_domain import ExactDomain
+from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
 from jensen.plot._file import PlotError
 from jensen.plot._slice import clip_line
 
@@ -44,29 +45,13 @@ class Kinks:
     jumps: FloatArray
 
 
-def interior_point(domain: Domain, d: int) -> FloatArray:
-    """Find a point well inside a domain: the origin if it is, else the middle of the box or polytope.
-
-    Raises
-    ------
-    PlotError
-        If the domain is empty.
-    """
-    lo, hi = domain.bounds(d)
-    A, b = domain.inequalities(d)
-    if not len(A):
-        low = np.where(np.isfinite(lo), lo, np.where(np.isfinite(hi), hi - 2.0, -1.0))
-        high = np.where(np.isfinite(hi), hi, np.where(np.isfinite(lo), lo + 2.0, 1.0))
-        return np.asarray((low + high) / 2)
-    # The centre of the largest ball inside, of radius at most one.
-    norms = np.linalg.norm(A, axis=1)
-    bounds = [*zip(lo, hi, strict=True), (0.0, 1.0)]
-    cost = np.zeros(d + 1)
-    cost[-1] = -1.0
-    answer = linprog(cost, A_ub=np.column_stack([A, norms]), b_ub=b, bounds=bounds)
-    if answer.x is None:
-        raise PlotError("the domain is empty: there is nothing to draw")
-    return np.asarray(answer.x[:d])
+def directions(exact: ExactDomain) -> sparse.csr_array:
+    """Basis (k, d) of the directions that a domain leaves free, as floats."""
+    basis = sparse.lil_array((len(exact.directions), exact.d), dtype=np.float64)
+    for i, step in enumerate(exact.directions):
+        for j, v in step.items():
+            basis[i, j] = int(v.p) / int(v.q)
+    return basis.tocsr()
 
 
 def random_segments(
@@ -90,37 +75,41 @@ def random_segments(
     Raises
     ------
     PlotError
-        If the domain is empty, or has no extent in the chosen inputs.
+        If the domain has no extent in the chosen inputs.
+    DomainError
+        If the domain is empty.
     """
-    lo, hi = domain.bounds(d)
-    moving = lo < hi
-    if wrt is not None:
-        moving &= np.isin(np.arange(d), list(wrt))
-    if not moving.any():
+    hull = ExactDomain(domain, d)
+    strides = directions(hull)
+    moves = strides if wrt is None else directions(ExactDomain(domain, d, tuple(wrt)))
+    if not moves.shape[0]:
         raise PlotError("the domain fixes every input that was asked about: there is nothing to draw")
-    unbounded = not np.isfinite([lo, hi]).any() and not len(domain.inequalities(d)[0])
-    point = interior_point(domain, d)
+    point = hull.interior_point
     segments = []
     for _ in range(count):
         # Hit and run: the next point lies somewhere on a line through this one.
-        if unbounded:
-            point = rng.normal(size=d)
-        else:
-            stride = np.where(lo < hi, rng.normal(size=d), 0.0)
-            point = point + rng.uniform(*_reach(domain, point, stride)) * stride
-        direction = np.where(moving, rng.normal(size=d), 0.0)
-        direction /= np.linalg.norm(direction)
+        stride = _direction(strides, rng)
+        point = point + rng.uniform(*_reach(domain, point, stride)) * stride
+        direction = _direction(moves, rng)
         low, high = _reach(domain, point, direction)
         segments.append((point + low * direction, point + high * direction))
+        if isinstance(domain, WholeSpace):
+            point = np.zeros(d)
     starts, stops = np.array(segments).transpose(1, 0, 2)
     return starts, stops
+
+
+def _direction(basis: sparse.csr_array, rng: np.random.Generator) -> FloatArray:
+    step: FloatArray = basis.T @ rng.normal(size=basis.shape[0])
+    step /= np.linalg.norm(step)
+    return step
 
 
 def _reach(domain: Domain, point: FloatArray, direction: FloatArray) -> tuple[float, float]:
     """Interval of a line that lies in the domain, at most `_REACH` to either side."""
     low, high = clip_line(domain, point, direction)
     if low > high:
-        raise PlotError("the domain is flat: no line runs through it")
+        raise PlotError("the domain is too thin for float64: no line runs through it")
     return max(low, -_REACH), min(high, _REACH)
 
 

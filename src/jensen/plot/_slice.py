@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike
 from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork
 from jensen.plot._file import PlotError
 
+_ROUNDING = 1e-10
+"""A direction that leaves a constraint this slowly stays on it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Slice:
@@ -98,24 +101,31 @@ class Slice:
 
 
 def _half_spaces(domain: Domain, origin: FloatArray, directions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Inequalities of the coordinates c for which origin + c @ directions lies in the domain."""
+    """Inequalities of the coordinates c for which origin + c @ directions lies in the domain.
+
+    Those that hold everywhere are left out, up to rounding: a flat domain's equations do, along the domain.
+    """
     d = origin.size
     lo, hi = domain.bounds(d)
     A, b = domain.inequalities(d)
     above, below = np.isfinite(lo), np.isfinite(hi)
     rows = np.concatenate([-directions.T[above], directions.T[below], A @ directions.T])
     right = np.concatenate([(origin - lo)[above], (hi - origin)[below], b - A @ origin])
-    return rows, right
+    steepness = np.concatenate([np.ones(int(above.sum() + below.sum())), np.linalg.norm(A, axis=1)])
+    size = np.linalg.norm(directions, axis=1).max(initial=0.0)
+    rows[np.linalg.norm(rows, axis=1) <= _ROUNDING * steepness * size] = 0.0
+    slack = _ROUNDING * steepness * max(1.0, float(np.abs(origin).max()))
+    needed = rows.any(axis=1) | (right < -slack)
+    return rows[needed], right[needed]
 
 
 def clip_line(domain: Domain, origin: FloatArray, direction: FloatArray) -> tuple[float, float]:
     """Interval of s for which origin + s direction lies in the domain; (inf, -inf) if there is none."""
     rows, right = _half_spaces(domain, origin, direction[None, :])
     slopes = rows[:, 0]
-    slack = 1e-12 * (1.0 + np.abs(right))
-    if (right[slopes == 0] < -slack[slopes == 0]).any():
-        return np.inf, -np.inf
     upper, lower = slopes > 0, slopes < 0
+    if not (upper | lower).all():
+        return np.inf, -np.inf
     return (
         float((right[lower] / slopes[lower]).max(initial=-np.inf)),
         float((right[upper] / slopes[upper]).min(initial=np.inf)),

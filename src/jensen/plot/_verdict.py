@@ -7,15 +7,15 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jensen.certify import Verdict
+from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._render import to_float
 from jensen.certify._report import HEADLINES, describe_domain, describe_inputs, describe_network
 from jensen.network import FloatArray, ReLUNetwork
 from jensen.plot._file import check_suffix, save_figure
 from jensen.plot._jumps import plot_jumps
-from jensen.plot._lines import interior_point
+from jensen.plot._lines import directions
 from jensen.plot._regions import plot_regions
 from jensen.plot._slice import Slice
 from jensen.plot._style import FAINT, VERDICTS, new_figure
@@ -55,8 +55,9 @@ def plot_verdict(verdict: Verdict, file: str | PathLike[str] | None = None, *, s
     """
     if file is not None:
         check_suffix(file)
-    network, planar = verdict.network, verdict.network.input_size > 1
-    network, planar = verdict.network, verdict.network.input_size > 1
+    network = verdict.network
+    view = _choose_plane(verdict, seed)
+    planar = view is not None
     height = 6.9 if planar else 4.6
     figure = new_figure(12.0, height)
     rows = (
@@ -64,8 +65,8 @@ def plot_verdict(verdict: Verdict, file: str | PathLike[str] | None = None, *, s
     )
     grid = figure.add_gridspec(len(rows), 2, height_ratios=rows, width_ratios=(1.15, 1.0))
     _write_header(figure.add_subplot(grid[0, :]), verdict)
-    if planar:
-        plane, radius = _choose_plane(verdict, seed)
+    if view is not None:
+        plane, radius = view
         regions = figure.add_subplot(grid[1:, 0])
         plot_regions(network, verdict.domain, slice=plane, witness=verdict.witness, radius=radius, ax=regions)
     curve = figure.add_subplot(grid[1, 1] if planar else grid[1, 0])
@@ -103,41 +104,39 @@ def _write_header(axes: Axes, verdict: Verdict) -> None:
         )
 
 
-def _choose_plane(verdict: Verdict, seed: int) -> tuple[Slice | None, float | None]:
-    """Choose the plane to draw and, around a witness, how far to look.
+def _choose_plane(verdict: Verdict, seed: int) -> tuple[Slice, float | None] | None:
+    """Choose the plane to draw and, around a witness, how far to look; None on a line.
 
     Beyond two inputs the plane holds the witness's segment, and else the domain's middle; its other
     direction follows the gradient, so that level lines have something to show.
     """
     network, witness = verdict.network, verdict.witness
     d = network.input_size
-    lo, hi = verdict.domain.bounds(d)
-    if d == 2 and (lo < hi).all():
-        return None, None
+    hull = ExactDomain(verdict.domain, d)
+    free = directions(hull)
+    if free.shape[0] < 2:
+        return None
+    if d == 2:
+        return Slice.of_inputs(2), None
+    asked = directions(ExactDomain(verdict.domain, d, verdict.wrt))
+    moves = asked if asked.shape[0] > 1 else free
     rng = np.random.default_rng(seed)
-    free = np.flatnonzero(lo < hi) if (lo < hi).sum() > 1 else np.arange(d)
-    moving = free if verdict.wrt is None else np.intersect1d(free, verdict.wrt)
-    moving = moving if len(moving) > 1 else free
+    first, second = rng.normal(size=(2, moves.shape[0])) @ moves
     if witness is None:
-        origin = interior_point(verdict.domain, d)
-        first, second = _spread_out(rng.normal(size=len(moving)), rng.normal(size=len(moving)), moving, d)
-        return Slice(origin, [first, second], ("a random direction", "another random direction")), None
+        names = ("a random direction", "another random direction")
+        return Slice(hull.interior_point, _orthonormal(first, second), names), None
     x, middle, y = (np.array([to_float(v) for v in p]) for p in (witness.x, witness.middle, witness.y))
-    gradient = network.gradient(np.stack([x, y]))[:, moving].sum(axis=0)
-    gradient = gradient / (np.linalg.norm(gradient) or 1.0) + 1e-3 * rng.normal(size=len(moving))
-    first, second = _spread_out((y - x)[moving], gradient, moving, d)
-    plane = Slice(middle, [first, second], ("along the witness", "across the witness"))
+    downhill = moves.T @ (moves @ network.gradient(np.stack([x, y])).sum(axis=0))
+    downhill = downhill / (np.linalg.norm(downhill) or 1.0) + 1e-3 * second / np.linalg.norm(second)
+    plane = Slice(middle, _orthonormal(y - x, downhill), ("along the witness", "across the witness"))
     return plane, _radius(network, plane, float(np.linalg.norm(y - x)))
 
 
-def _spread_out(
-    first: FloatArray, second: FloatArray, moving: NDArray[np.intp], d: int
-) -> tuple[FloatArray, FloatArray]:
-    """Make two directions orthonormal and embed them among the inputs that move."""
+def _orthonormal(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Two orthonormal directions (2, d) that span the same plane, the first one along `first`."""
     columns, _ = np.linalg.qr(np.stack([first, second], axis=1))
-    plane = np.zeros((2, d))
-    plane[:, moving] = columns.T * np.where((columns.T @ first)[:1] < 0, -1.0, 1.0)
-    return plane[0], plane[1]
+    signs = np.where((columns * np.stack([first, second], axis=1)).sum(axis=0) < 0, -1.0, 1.0)
+    return np.asarray((columns * signs).T)
 
 
 def _radius(network: ReLUNetwork, plane: Slice, length: float) -> float:
