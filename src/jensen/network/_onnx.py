@@ -27,9 +27,9 @@ SENTINEL_BATCH = 7
 _ELEMENTWISE_NAMES = """Add Sub Mul Div Pow Max Min And Or Xor Equal Less Greater LessOrEqual GreaterOrEqual
     Where Mod PRelu"""
 _SHRINKING_NAMES = """Abs Neg Exp Log Sqrt Reciprocal Softplus Sigmoid Tanh Relu LeakyRelu Clip Floor Ceil
-    Round Sign Not Erf Cast CastLike Identity Transpose Reshape Squeeze Unsqueeze Flatten Shape Size Slice Split
-    Softmax LogSoftmax ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSumExp
-    ReduceSumSquare Constant Concat Sum Dropout"""
+    Round Sign Not Erf Cast CastLike Identity Transpose Reshape Squeeze Unsqueeze Flatten Shape Size Slice
+    Split Softmax LogSoftmax ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2
+    ReduceLogSumExp ReduceSumSquare Constant Concat Sum Dropout"""
 _SMOOTH_NAMES = """Sigmoid Tanh Softplus Softsign Gelu Elu Celu Selu Exp Log Sqrt Pow Softmax LogSoftmax Mish
     Swish Erf LayerNormalization InstanceNormalization GroupNormalization Reciprocal"""
 _ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())

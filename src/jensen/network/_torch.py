@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from jensen.errors import NetworkError
 from jensen.network._lowered import Lowered
-from jensen.network.lowering._aten import packet
+from jensen.network.lowering._aten import is_smooth, packet
 from jensen.network.lowering._aten_table import HANDLERS
 from jensen.network.lowering._program import REBINDING, SENTINEL_BATCH, Node, Program, Ref, lower
 
@@ -87,7 +88,10 @@ def _export(module: torch.nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
     sample = torch.zeros((SENTINEL_BATCH, *shape), dtype=dtype, device=device)
     with torch.no_grad():
         try:
-            return export(twin, (sample,))
+            with warnings.catch_warnings():
+                # torch warns of its own deprecations while it traces.
+                warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+                return export(twin, (sample,))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise NetworkError(
                 f"torch.export cannot trace the model on an input of shape {tuple(sample.shape)} (the first "
@@ -101,12 +105,27 @@ def _simplified(exported: ExportedProgram) -> ExportedProgram:
     overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
     if any(t._schema.is_mutable and packet(str(t)) not in REBINDING for t in overloads):
         exported = exported.run_decompositions({})
-    unknown = {t for t in overloads if packet(str(t)) not in HANDLERS}
+    unknown = {
+        t for t in _reading_input(exported) if packet(str(t)) not in HANDLERS and not is_smooth(str(t))
+    }
     if not unknown:
         return exported
     known: Mapping[Any, Any] = torch.export.default_decompositions()
     table = {t: known[t] for t in unknown if t in known}
     return exported.run_decompositions(table) if table else exported
+
+
+def _reading_input(exported: ExportedProgram) -> set[torch._ops.OpOverload]:
+    """Operators that depend on the input; those that compute weights are evaluated, never decomposed."""
+    inputs = set(exported.graph_signature.user_inputs)
+    reached: set[torch.fx.Node] = set()
+    found: set[torch._ops.OpOverload] = set()
+    for node in exported.graph.nodes:
+        if node.name in inputs or not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+            if isinstance(node.target, torch._ops.OpOverload):
+                found.add(node.target)
+    return found
 
 
 def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> Program:

@@ -28,9 +28,14 @@ def packet(target: str) -> str:
     return target.rsplit(".", 1)[0] if target.count(".") > 1 else target
 
 
+def is_smooth(target: str) -> bool:
+    """Whether an operator is known not to be piecewise linear."""
+    return packet(target).removeprefix("aten.") in _SMOOTH
+
+
 def unsupported(target: str, place: str) -> UnsupportedOperatorError:
     """Build the error for an operator without a lowering."""
-    if packet(target).removeprefix("aten.") in _SMOOTH:
+    if is_smooth(target):
         return UnsupportedOperatorError(target, place, "it is not piecewise linear")
     return UnsupportedOperatorError(
         target, place, "express it by linear layers, convolutions, pools, ReLU-like activations, max and min"
@@ -224,6 +229,20 @@ def _extremum(call: Call, pair: Handler, reduce: Callable[..., Tensor]) -> Any:
         return pair(call)
     result = reduce(call.tensor(), call.axes(), bool(call.get("keepdim", False)))
     return (result, None) if call.target.endswith(".dim") else result
+
+
+@register("gt", "ge", "lt", "le", "greater", "less", "greater_equal", "less_equal")
+def _compare(call: Call) -> _piecewise.Condition:
+    a, b = call.value("self"), call.value("other")
+    return _piecewise.compare(b, a) if packet(call.target)[5] == "l" else _piecewise.compare(a, b)
+
+
+@register("where")
+def _where(call: Call) -> Tensor:
+    condition = call.args["condition"]
+    if not isinstance(condition, _piecewise.Condition):
+        raise UnsupportedOperatorError(call.target, call.tape.place, "its condition must compare with zero")
+    return _piecewise.choose(condition, call.value("self"), call.value("other"), call.target)
 
 
 @register("add", "add_", "sub", "sub_", "subtract", "rsub")

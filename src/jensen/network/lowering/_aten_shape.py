@@ -215,6 +215,25 @@ def _stack(call: Call) -> Tensor:
     )
 
 
+@register("slice_scatter", "select_scatter")
+def _scatter(call: Call) -> Tensor:
+    t = call.value("self" if "self" in call.args else "input")
+    source = call.value("src")
+    like = t if isinstance(t, Tensor) else source
+    assert isinstance(like, Tensor)
+    axis = like.feature_axis(call.get("dim", 0))
+    if "index" in call.args:
+        index = int(call.args["index"])
+        cut = slice(index, index + 1 or None)
+        source = (
+            _tensor.unsqueeze(source, axis) if isinstance(source, Tensor) else np.expand_dims(source, axis)
+        )
+    else:
+        cut = slice(call.get("start"), call.get("end"), call.get("step", 1))
+    base = t if isinstance(t, Tensor) else _tensor.as_tensor(t, like)
+    return _tensor.replace(base, source, (slice(None),) * axis + (cut,))
+
+
 @register("flip")
 def _flip(call: Call) -> Tensor:
     t = call.tensor()

@@ -30,11 +30,27 @@ class Expression:
     constant : (n,) array
     exact : bool
         Whether the operation that made this expression was free of rounding.
+    origin : (Expression, (n,) array) or None
+        The expression that this one is a multiple of, row by row, and the factors, if it was made so.
     """
 
     terms: Mapping[int, Matrix]
     constant: FloatArray
     exact: bool = True
+    origin: tuple[Expression, FloatArray] | None = None
+
+    @property
+    def root(self) -> tuple[Expression, FloatArray]:
+        """The expression that this one is a known multiple of, and the factors; itself and 1 if none."""
+        return (self, np.ones(self.size)) if self.origin is None else self.origin
+
+    def equals(self, other: Expression) -> bool:
+        """Whether both are the same affine functions, written in the same way."""
+        return self is other or (
+            self.terms.keys() == other.terms.keys()
+            and np.array_equal(self.constant, other.constant)
+            and all(_matrix.same(m, other.terms[k]) for k, m in self.terms.items())
+        )
 
     @property
     def size(self) -> int:
@@ -54,9 +70,10 @@ class Expression:
     def take(self, index: IntVector) -> Expression:
         """Rows by index; -1 gives a row that is zero."""
         if len(index) == self.size and np.array_equal(index, np.arange(self.size)):
-            return Expression(self.terms, self.constant)
+            return Expression(self.terms, self.constant, True, self.origin)
         constant = np.where(index < 0, 0.0, self.constant[index]) if self.size else np.zeros(len(index))
-        return Expression({k: _matrix.take(m, index) for k, m in self.terms.items()}, constant)
+        origin = None if self.origin is None else (self.origin[0].take(index), self.origin[1][index])
+        return Expression({k: _matrix.take(m, index) for k, m in self.terms.items()}, constant, True, origin)
 
     def __add__(self, other: Expression) -> Expression:
         terms = dict(self.terms)
@@ -79,7 +96,10 @@ class Expression:
         for k, m in self.terms.items():
             terms[k], fine = _matrix.scale(m, factors)
             exact &= fine
-        return Expression(_without_zeros(terms), constant, exact)
+        root, known = self.root
+        total = known * factors
+        origin = (root, total) if product_is_exact(known, factors, total) else (self, factors)
+        return Expression(_without_zeros(terms), constant, exact, origin)
 
     def __neg__(self) -> Expression:
         return self.scale(np.full(self.size, -1.0))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jensen.errors import NetworkError
+from jensen.errors import NetworkError, UnsupportedOperatorError
 from jensen.network._relu_network import FloatArray
 from jensen.network.lowering._expression import Expression, constant_expression, stack
-from jensen.network.lowering._linear import negate, reduction
+from jensen.network.lowering._linear import negate, reduction, subtract
+from jensen.network.lowering._rounding import sum_is_exact
 from jensen.network.lowering._tape import Tape
 from jensen.network.lowering._tensor import Tensor, Value, align
 from jensen.network.lowering._windows import Windows
@@ -104,6 +106,56 @@ def _maximum(tape: Tape, a: Expression, b: Expression) -> Expression:
     if a.is_constant or (a.is_sparse and not (b.is_constant or b.is_sparse)):
         a, b = b, a
     return b + _relu(tape, a - b)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison: true where `difference` is positive."""
+
+    difference: Tensor
+
+
+def compare(a: Value, b: Value) -> Condition:
+    """Build the condition a > b; whether equality counts does not matter to a continuous function."""
+    if isinstance(a, Tensor) and not isinstance(b, Tensor) and not np.any(b):
+        return Condition(a)
+    if isinstance(b, Tensor) and not isinstance(a, Tensor) and not np.any(a):
+        return Condition(negate(b))
+    return Condition(subtract(a, b))
+
+
+def choose(condition: Condition, a: Value, b: Value, operator: str) -> Tensor:
+    """Choose ``a`` where the condition holds and ``b`` elsewhere, both multiples of what it compares.
+
+    Then, with z the common root, the choice is ``below * z + (above - below) * relu(z)``.
+    """
+    difference, first = align(condition.difference, a)
+    difference, second = align(difference, b)
+    root, sign = difference.expression.root
+    yes, no = _multiple(first.expression, root), _multiple(second.expression, root)
+    if yes is None or no is None or (sign == 0).any():
+        raise UnsupportedOperatorError(
+            operator,
+            difference.tape.place,
+            "a choice can be lowered where both values are multiples of what is compared with zero, "
+            "for instance where(x > 0, x, 0.1 * x)",
+        )
+    above, below = np.where(sign > 0, yes, no), np.where(sign > 0, no, yes)
+    tape = difference.tape
+    if (above == 1.0).all():
+        return difference.with_expression(tape.activate(root, below))
+    gap = above - below
+    if not sum_is_exact(above, -below, gap):
+        tape.rounded()
+    return difference.with_expression(tape.keep(root.scale(below)) + tape.keep(_relu(tape, root).scale(gap)))
+
+
+def _multiple(expression: Expression, root: Expression) -> FloatArray | None:
+    """Factors by which an expression is a multiple of another, if that is known."""
+    if expression.is_constant and not expression.constant.any():
+        return np.zeros(expression.size)
+    own, factors = expression.root
+    return factors if own.equals(root) else None
 
 
 def max_pool(t: Tensor, windows: Windows) -> Tensor:

@@ -18,6 +18,7 @@ from jensen.network.lowering._aten import Call, packet, unsupported
 from jensen.network.lowering._aten_table import HANDLERS
 from jensen.network.lowering._folding import is_foldable, on_meta
 from jensen.network.lowering._output import chosen_output
+from jensen.network.lowering._piecewise import Condition
 from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
 from jensen.network.lowering._tensor import Tensor
 
@@ -225,7 +226,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _symbolic(value: Any) -> bool:
-    return any(isinstance(v, Tensor) for v in _leaves(value))
+    return any(isinstance(v, (Tensor, Condition)) for v in _leaves(value))
 
 
 def _replay(program: Program, lowered: Mapping[str, Any], points: FloatArray, output: int) -> FloatArray:

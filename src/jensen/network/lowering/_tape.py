@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +28,26 @@ class _Block:
     argument: Expression
     slopes: FloatArray
 
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """One number for every neuron, equal for equal neurons whatever the form of their matrices."""
+        total: NDArray[np.uint64] = np.zeros(self.argument.size, dtype=np.uint64)
+        total += _digest(self.argument.constant[:, None], -2) + _digest(self.slopes[:, None], -1)
+        for k, matrix in self.argument.terms.items():
+            total += _digest(matrix, k)
+        return total
 
-def _same(a: _Block, b: _Block) -> bool:
-    """Whether two blocks compute the same neurons in the same order."""
-    return (
-        a.level == b.level
-        and a.argument.terms.keys() == b.argument.terms.keys()
-        and np.array_equal(a.argument.constant, b.argument.constant)
-        and np.array_equal(a.slopes, b.slopes)
-        and all(_matrix.same(m, b.argument.terms[k]) for k, m in a.argument.terms.items())
-    )
+
+def _digest(matrix: Matrix, salt: int) -> NDArray[np.uint64]:
+    """Sum of the entries' bits times random column keys, modulo 2 ** 64: no order of summation matters."""
+    generator = np.random.default_rng(salt + 2)
+    keys: NDArray[np.uint64] = np.asarray(generator.integers(0, 2**64, matrix.shape[1], dtype=np.uint64))
+    if not isinstance(matrix, sparse.csr_array):
+        bits = np.ascontiguousarray(matrix + 0.0).view(np.uint64)
+        return np.asarray((bits * keys).sum(axis=1, dtype=np.uint64))
+    products = (matrix.data + 0.0).view(np.uint64) * keys[matrix.indices]
+    running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(products, dtype=np.uint64)])
+    return np.asarray(running[matrix.indptr[1:]] - running[matrix.indptr[:-1]])
 
 
 class Tape:
@@ -135,15 +146,28 @@ class Tape:
         return found
 
     def _block(self, level: int, argument: Expression, slopes: FloatArray) -> Expression:
-        """Neurons of one level as a new block, or the block that computes the same already."""
-        argument = Expression(
-            {k: m for k, m in argument.terms.items() if entries(m).any()}, argument.constant
-        )
-        block = _Block(level, argument, slopes)
-        number = next((n for n, known in enumerate(self._blocks) if _same(known, block)), len(self._blocks))
-        if number == len(self._blocks):
+        """Neurons of one level as a new block; those that an older block has already are read from there."""
+        terms = {k: m for k, m in argument.terms.items() if entries(m).any()}
+        block = _Block(level, Expression(terms, argument.constant), slopes)
+        index = np.arange(argument.size)
+        numbers, rows = np.full(argument.size, -1), index.copy()
+        for number, known in enumerate(self._blocks):
+            if known.level == level and known.argument.terms.keys() & terms.keys():
+                mine, theirs = _twins(block, known)
+                numbers[mine], rows[mine] = number, theirs
+        new = np.flatnonzero(numbers < 0)
+        if new.size:
+            if new.size < argument.size:
+                block = _Block(level, block.argument.take(new), slopes[new])
+            numbers[new], rows[new] = len(self._blocks), np.arange(new.size)
             self._blocks.append(block)
-        return Expression({number: _matrix.identity(argument.size)}, np.zeros(argument.size))
+        read: dict[int, Matrix] = {}
+        for number in np.unique(numbers):
+            size = self._blocks[number].argument.size
+            here = numbers == number
+            units = _matrix.selection(rows[here], size)
+            read[int(number)] = _matrix.take(units, np.where(here, np.cumsum(here) - 1, -1))
+        return Expression(read, np.zeros(argument.size))
 
     def finish(self, output: Expression, input_shape: tuple[int, ...]) -> ReLUNetwork:
         """Build the network whose output is the one row of `output`, without the blocks it does not need."""
@@ -211,3 +235,23 @@ def _read_only(matrix: Matrix) -> Matrix:
     if not sparse.issparse(matrix) and matrix.base is None:
         matrix.flags.writeable = False
     return matrix
+
+
+def _twins(block: _Block, known: _Block) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of a block, and the rows of an older one that compute the same."""
+    order = np.argsort(known.fingerprints)
+    place = np.searchsorted(known.fingerprints[order], block.fingerprints)
+    theirs = order[np.minimum(place, len(order) - 1)]
+    mine = np.flatnonzero(known.fingerprints[theirs] == block.fingerprints)
+    theirs = theirs[mine]
+    # Equal numbers are not a proof: compare the rows themselves.
+    a, b = block.argument.take(mine), known.argument.take(theirs)
+    differ = (a.constant != b.constant) | (block.slopes[mine] != known.slopes[theirs])
+    minus = np.full(len(mine), -1.0)
+    for k in a.terms.keys() | b.terms.keys():
+        if k in a.terms and k in b.terms:
+            gap, _ = _matrix.add(a.terms[k], _matrix.scale(b.terms[k], minus)[0])
+        else:
+            gap = a.terms[k] if k in a.terms else b.terms[k]
+        differ |= _matrix.nonzero_rows(gap)
+    return mine[~differ], theirs[~differ]

@@ -272,6 +272,14 @@ def concatenate(values: Sequence[Value], axis: int) -> Tensor:
     return Tensor(like.tape, expression, index.shape, like.batch, like.batch_size)
 
 
+def replace(t: Tensor, source: Value, place: tuple[slice, ...]) -> Tensor:
+    """Overwrite a part of a tensor."""
+    new = as_tensor(source, t)
+    index = t.numbers()
+    index[place] = new.numbers() + t.expression.size
+    return t.with_expression(stack([t.expression, new.expression]).take(index.ravel()))
+
+
 def align(a: Value, b: Value) -> tuple[Tensor, Tensor]:
     """Broadcast two operands, at least one of them symbolic, against each other."""
     like = a if isinstance(a, Tensor) else b
