@@ -396,7 +396,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_imports_nothing_heavy() -> None:
     probe = (
         "import sys; from jensen.cli import main; main(['check', '--help']);"
-        "heavy = {'torch', 'matplotlib', 'numba', 'onnx'} & set(sys.modules);"
+        "heavy = {'torch', 'matplotlib', 'numba', 'onnx', 'scipy', 'highspy'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(heavy)))"
     )
     done = subprocess.run(

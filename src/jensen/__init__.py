@@ -1,15 +1,73 @@
-"""Is this neural network convex? Exact verdicts, with proof."""
+"""Is this neural network convex? Exact verdicts, with proof.
 
-from jensen.certify import Verdict, Witness, check
-from jensen.errors import (
-    DomainError,
-    JensenError,
-    ModelFileError,
-    NetworkError,
-    SolverError,
-    UnsupportedOperatorError,
-)
-from jensen.network import Box, Domain, Layer, Polytope, ReLUNetwork, WholeSpace, from_arrays
+Public names are imported from their rooms when they are first asked for, so that `import jensen` and the
+command's help are quick and torch is only loaded where a torch model comes in.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
+    from jensen.errors import (
+        DomainError,
+        JensenError,
+        ModelFileError,
+        NetworkError,
+        SolverError,
+        UnsupportedOperatorError,
+    )
+    from jensen.geometry import Regions, regions
+    from jensen.network import (
+        Box,
+        Domain,
+        Layer,
+        Lowered,
+        Polytope,
+        ReLUNetwork,
+        WholeSpace,
+        as_network,
+        from_arrays,
+        from_onnx,
+        from_torch,
+        load_domain,
+        load_model,
+        load_network,
+        save_network,
+    )
+    from jensen.plot import plot_jumps, plot_regions, plot_verdict, plot_witness
+
+_HOMES = {
+    "jensen.certify": ("NeuronReport", "Progress", "StageReport", "Verdict", "Witness", "check"),
+    "jensen.errors": (
+        "DomainError",
+        "JensenError",
+        "ModelFileError",
+        "NetworkError",
+        "SolverError",
+        "UnsupportedOperatorError",
+    ),
+    "jensen.geometry": ("Regions", "regions"),
+    "jensen.network": (
+        "Box",
+        "Domain",
+        "Layer",
+        "Lowered",
+        "Polytope",
+        "ReLUNetwork",
+        "WholeSpace",
+        "as_network",
+        "from_arrays",
+        "from_onnx",
+        "from_torch",
+        "load_domain",
+        "load_model",
+        "load_network",
+        "save_network",
+    ),
+    "jensen.plot": ("plot_jumps", "plot_regions", "plot_verdict", "plot_witness"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Box",
@@ -17,15 +75,44 @@ __all__ = [
     "DomainError",
     "JensenError",
     "Layer",
+    "Lowered",
     "ModelFileError",
     "NetworkError",
+    "NeuronReport",
     "Polytope",
+    "Progress",
     "ReLUNetwork",
+    "Regions",
     "SolverError",
+    "StageReport",
     "UnsupportedOperatorError",
     "Verdict",
     "WholeSpace",
     "Witness",
+    "as_network",
     "check",
     "from_arrays",
+    "from_onnx",
+    "from_torch",
+    "load_domain",
+    "load_model",
+    "load_network",
+    "plot_jumps",
+    "plot_regions",
+    "plot_verdict",
+    "plot_witness",
+    "regions",
+    "save_network",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room."""
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'jensen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

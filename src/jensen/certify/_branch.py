@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.certify._exact_domain import ExactDomain
-from jensen.certify._facet import Kink, facet_violation
+from jensen.certify._facet import Kink, facet_violation, is_realised
 from jensen.certify._programme import Programme
 from jensen.network import FloatArray, ReLUNetwork
 
@@ -25,6 +25,9 @@ Node = tuple[tuple[int, int], ...]
 """Decisions (position in `Programme.undecided`, 0 or 1) on the way from the root."""
 
 ROOT: Node = ()
+
+DEGENERATE = 8
+"""Exact leaves without a violation after which a kink is searched in topological order, with exact tests."""
 
 LOOKAHEAD, PATIENCE, RELIABLE, ITERATIONS = 24, 6, 4, 200
 """Candidates looked at, unsuccessful ones in a row, tries until a gain is trusted, simplex steps per try."""
@@ -109,6 +112,9 @@ class Tree:
     def _expand(self, node: Node, result: Search) -> list[Node]:
         """Close a node, or return its children."""
         while True:
+            degenerate = result.exact_leaves >= DEGENERATE
+            if degenerate and not self._realised(node):
+                return []
             relaxed = self._solve(node, result)
             if relaxed.closed:
                 return []
@@ -118,6 +124,9 @@ class Tree:
                     return []
             if len(node) == len(self.programme.undecided):
                 return self._leaf(node, result)
+            if degenerate:  # in topological order, so that affine forms become known
+                position = min(set(range(len(self.programme.undecided))) - {p for p, _ in node})
+                return [(*node, (position, 0)), (*node, (position, 1))]
             choice, fixed = self._choose(node, relaxed, result)
             if not fixed:
                 position, first = choice
@@ -127,10 +136,15 @@ class Tree:
     def _worth_probing(self, result: Search) -> bool:
         return result.nodes < 16 or result.nodes % 8 == 0
 
+    def _realised(self, node: Node) -> bool:
+        """Whether the signs fixed so far leave room for a facet, by exact arithmetic on known forms."""
+        pattern, decided = _pattern(self.programme, node)
+        return is_realised(self.original, self.domain, self.programme.neuron, pattern, decided)
+
     def _leaf(self, node: Node, result: Search) -> list[Node]:
         """Decide a node in which every sign is fixed, exactly."""
         result.exact_leaves += 1
-        pattern = _pattern(self.programme, node)
+        pattern, _ = _pattern(self.programme, node)
         result.kink = facet_violation(self.original, self.domain, self.programme.neuron, pattern)
         result.lower_bound = min(result.lower_bound, 0.0)
         return []
@@ -247,14 +261,15 @@ def _proved_empty(programme: Programme, solver: highspy.Highs, low: FloatArray, 
     return any(programme.lower_bound(sign * multipliers, low, high, nothing) > 0 for sign in (1.0, -1.0))
 
 
-def _pattern(programme: Programme, node: Node) -> list[NDArray[np.bool_]]:
-    """Return the complete activation pattern of a node in which every sign is fixed."""
-    network = programme.network
-    pattern = [
-        np.array([programme.sign(layer, i) > 0 for i in range(n)], dtype=bool)
-        for layer, n in enumerate(network.widths, start=1)
+def _pattern(programme: Programme, node: Node) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+    """Return the activation pattern of a node, and which of its entries are decided."""
+    signs = [
+        np.array([programme.sign(layer, i) for i in range(n)])
+        for layer, n in enumerate(programme.network.widths, start=1)
     ]
+    layer, i = programme.neuron
+    signs[layer - 1][i] = 1
     for position, side in node:
         layer, i = programme.undecided[position]
-        pattern[layer - 1][i] = bool(side)
-    return pattern
+        signs[layer - 1][i] = 1 if side else -1
+    return [s > 0 for s in signs], [s != 0 for s in signs]

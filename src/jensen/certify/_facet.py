@@ -51,9 +51,55 @@ def facet_violation(
     Kink or None
         A kink with a negative jump, or None if this is no frontier or its jump is nonnegative.
     """
+    everything = [np.ones(active.size, dtype=bool) for active in pattern]
+    facet = _facet(network, domain, neuron, pattern, everything)
+    if facet is None:
+        return None
+    point, across = facet
+    move = [fmpq(0)] * network.input_size
+    for c, step in zip(across, domain.directions, strict=True):
+        for j, v in step.items():
+            move[j] += c * v
+    direction = tuple(_fraction(v) for v in move)
+    forward, backward = network.exact.one_sided_slopes(point, direction)
+    return Kink(point, direction) if forward + backward < 0 else None
+
+
+def is_realised(
+    network: ReLUNetwork,
+    domain: ExactDomain,
+    neuron: tuple[int, int],
+    pattern: Sequence[NDArray[np.bool_]],
+    decided: Sequence[NDArray[np.bool_]],
+) -> bool:
+    """Whether signs decided so far leave room for a facet of dimension d - 1, exactly.
+
+    Only neurons whose affine form the decided signs determine are looked at, so that True may be wrong
+    and False is a proof.
+
+    Parameters
+    ----------
+    network, domain, neuron, pattern
+        As in `facet_violation`; entries of the pattern that are not decided do not matter.
+    decided : sequence of (n_l,) bool arrays
+    """
+    return _facet(network, domain, neuron, pattern, decided) is not None
+
+
+def _facet(
+    network: ReLUNetwork,
+    domain: ExactDomain,
+    neuron: tuple[int, int],
+    pattern: Sequence[NDArray[np.bool_]],
+    decided: Sequence[NDArray[np.bool_]],
+) -> tuple[tuple[Fraction, ...], list[fmpq]] | None:
+    """A relative-interior point of a facet, and how its normal crosses the domain's directions."""
     d = network.input_size
-    forms = network.exact.affine_forms(pattern)[:-1]
     layer, index = neuron
+    known = 1 + next((k for k, flags in enumerate(decided) if not flags.all()), len(decided))
+    if layer > known:
+        return (), []  # nothing is known about the kink itself yet
+    forms = network.exact.affine_forms(pattern)[:-1]
     kink = [fmpq(int(v)) for v in forms[layer - 1][0][index]]
     across = [sum((kink[j] * v for j, v in step.items()), fmpq(0)) for step in domain.directions]
     if not any(across):
@@ -67,25 +113,19 @@ def facet_violation(
         if not any(reduced):
             return None  # the kink lies in the domain's boundary
         rows.append(reduced)
-    for position, ((integers, _), active) in enumerate(zip(forms, pattern, strict=True), start=1):
-        for i, on in enumerate(active):
-            if (position, i) == neuron:
+    for position in range(1, min(known, network.depth) + 1):
+        integers = forms[position - 1][0]
+        for i in np.flatnonzero(decided[position - 1]):
+            if (position, int(i)) == neuron:
                 continue
-            sign = 1 if on else -1
+            sign = 1 if pattern[position - 1][i] else -1
             reduced = elimination.reduce([fmpq(sign * int(v)) for v in integers[i]])
             if any(reduced):
                 rows.append(reduced)
     solution = strict_solution(rows, len(elimination.free))
     if solution is None:
         return None
-    point = tuple(_fraction(v) for v in elimination.lift(solution))
-    move = [fmpq(0)] * d
-    for c, step in zip(across, domain.directions, strict=True):
-        for j, v in step.items():
-            move[j] += c * v
-    direction = tuple(_fraction(v) for v in move)
-    forward, backward = network.exact.one_sided_slopes(point, direction)
-    return Kink(point, direction) if forward + backward < 0 else None
+    return tuple(_fraction(v) for v in elimination.lift(solution)), across
 
 
 def _fraction(v: fmpq) -> Fraction:

@@ -32,7 +32,10 @@ class Sampled:
 
 
 class Lines:
-    """Random chords of the domain, in directions that move only the chosen inputs."""
+    """Random chords of the domain, in directions that move only the chosen inputs.
+
+    Where the domain is unbounded, chords reach up to 10 ** `decades` times the scale of its interior point.
+    """
 
     def __init__(self, domain: Domain, exact: ExactDomain, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -40,6 +43,8 @@ class Lines:
         self.lo, self.hi = domain.bounds(self.d)
         self.A, self.b = domain.inequalities(self.d)
         self.start = exact.interior_point
+        self.reach = max(1.0, float(np.abs(self.start).max()))
+        self.decades = 0.5
         self._exact = exact
         self.mask = np.zeros(self.d)
         for step in exact.directions:
@@ -73,7 +78,7 @@ class Lines:
                 rate, room = directions @ self.A.T, self.b - points @ self.A.T
                 forward = np.minimum(forward, np.where(rate > 0, room / rate, np.inf).min(axis=1))
                 backward = np.maximum(backward, np.where(rate < 0, room / rate, -np.inf).max(axis=1))
-        scale = 10.0 ** self.rng.uniform(-2, 4, size=len(points))
+        scale = self.reach * 10.0 ** self.rng.uniform(-2, self.decades, size=len(points))
         return np.maximum(np.minimum(backward, 0.0), -scale), np.minimum(np.maximum(forward, 0.0), scale)
 
     def sample(self, count: int, near: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -147,6 +152,7 @@ def falsify(
     )
     budget = max(2_000_000 // max(network.n_neurons, 1), 16)
     for round_ in range(rounds):
+        lines.decades = min(0.5 + 1.5 * round_, 5.0)  # near the origin first: a witness is to be read
         if round_ and perf_counter() > min(began + seconds, deadline):
             break
         near = None

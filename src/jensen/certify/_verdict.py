@@ -163,3 +163,15 @@ class Verdict:
     def open_neurons(self) -> tuple[NeuronReport, ...]:
         """Neurons that no stage settled."""
         return tuple(n for n in self.neurons if n.status == "open")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the verdict as plain, strictly JSON-valid data: what `jensen check --json` prints."""
+        from jensen.certify._render import verdict_to_dict
+
+        return verdict_to_dict(self)
+
+    def __str__(self) -> str:
+        """Describe the verdict for a person, as `jensen check` prints it in a pipe."""
+        from jensen.certify._report import report_text
+
+        return report_text(self)

@@ -13,7 +13,7 @@ from jensen.network import Domain, FloatArray, ReLUNetwork
 
 Neuron = tuple[int, int]
 
-_STEPS = 2.0 ** np.arange(12, -48, -1, dtype=np.float64)
+_STEPS = 2.0 ** np.arange(0, -48, -1, dtype=np.float64)
 
 
 def confirm(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jensen.network._arrays import from_arrays
 from jensen.network._domain import Box, Domain, Polytope, WholeSpace
+from jensen.network._domain_file import load_domain
 from jensen.network._exact import ExactNetwork
 from jensen.network._load import as_network, load_model
 from jensen.network._lowered import Lowered
@@ -31,6 +32,7 @@ __all__ = [
     "from_onnx",
     "from_pt2",
     "from_torch",
+    "load_domain",
     "load_model",
     "load_network",
     "save_network",
