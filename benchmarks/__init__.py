@@ -1,0 +1,1 @@
+"""Speed and scale of jensen, as ratios against what can be installed from PyPI."""

@@ -1,0 +1,1 @@
+"""Small real models, and the scripts that trained them."""
