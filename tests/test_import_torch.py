@@ -381,6 +381,26 @@ def test_unknown_shape_and_several_inputs() -> None:
         from_torch(exported)
 
 
+def test_comparisons_alone_are_refused() -> None:
+    body = Body(lambda x: x * (x > 0), (3,), None)
+    with pytest.raises(UnsupportedOperatorError, match="not continuous"):
+        from_torch(body, (3,))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_module_that_cannot_be_copied_as_it_stands() -> None:
+    layer = nn.utils.weight_norm(nn.Linear(4, 3))
+    model = nn.Sequential(layer, nn.ReLU(), nn.Linear(3, 1))
+    model(torch.ones(1, 4)).backward()
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    compare(model, (4,))
+    assert all(
+        torch.equal(p.grad, g)
+        for p, g in zip(model.parameters(), gradients, strict=True)
+        if p.grad is not None
+    )
+
+
 def test_parametrised_weights_fold_in_the_models_own_dtype() -> None:
     layer = _parametrised(nn.Linear(4, 3), nn.Softplus())
     lowered = from_torch(nn.Sequential(layer, nn.ReLU(), nn.Linear(3, 1)), (4,))

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jensen.errors import NetworkError
 from jensen.network._relu_network import FloatArray, ReLUNetwork
 
 SAMPLES = 256
 """Number of seeded samples on which a rounded lowering is compared with its model; fewer for large ones."""
+FEWEST = 16
 _WORK = 1 << 29
+_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +43,23 @@ class Lowered:
 def measured(
     network: ReLUNetwork, notes: tuple[str, ...], model: Callable[[FloatArray], FloatArray]
 ) -> Lowered:
-    """Build the result; a lowering that rounded is compared with the model on samples.
+    """Compare a network with its model on samples and build the result.
 
-    `model` maps (batch, d) inputs to (batch,) outputs.
+    `model` maps (batch, d) inputs to (batch,) outputs in float64. A lowering that did not round is compared
+    on a few samples only, as a guard: float arithmetic in another order is all that may differ.
+
+    Raises
+    ------
+    NetworkError
+        If network and model differ by more than rounding can explain.
     """
-    if not notes:
-        return Lowered(network, True)
-    count = max(16, min(SAMPLES, _WORK // network.n_weights))
+    count = max(FEWEST, min(SAMPLES, _WORK // network.n_weights)) if notes else FEWEST
     points = np.random.default_rng(0).standard_normal((count, network.input_size))
-    deviation = float(np.abs(model(points) - network(points)).max())
-    return Lowered(network, False, deviation, notes)
+    expected = model(points)
+    deviation = float(np.abs(expected - network(points)).max())
+    if not deviation <= _TOLERANCE * (1.0 + float(np.abs(expected).max())):
+        raise NetworkError(
+            f"the lowered network deviates from the model by {deviation:.3g} on samples; the model is badly "
+            "scaled, or treats entries of a batch together, or jensen is wrong: please report it"
+        )
+    return Lowered(network, True) if not notes else Lowered(network, False, deviation, notes)

@@ -83,12 +83,16 @@ class Call:
 
     def convert(self, value: Any) -> Value:
         """Convert a constant to a float64 array."""
+        if isinstance(value, _piecewise.Condition):
+            raise UnsupportedOperatorError(
+                self.target, self.tape.place, "a comparison is not continuous; use where, relu, max or min"
+            )
         return value if isinstance(value, Tensor) else self._array(value)
 
     def constant(self, name: str) -> FloatArray:
         """Return an argument that must not depend on the input, as a float64 array."""
         value = self.args[name]
-        if isinstance(value, Tensor):
+        if isinstance(value, (Tensor, _piecewise.Condition)):
             raise UnsupportedOperatorError(
                 self.target, self.tape.place, f"its argument {name!r} must not depend on the input"
             )
@@ -155,6 +159,8 @@ def _leaky_relu(call: Call) -> Tensor:
 
 @register("rrelu", "rrelu_")
 def _rrelu(call: Call) -> Tensor:
+    if call.get("training", False):
+        raise UnsupportedOperatorError(call.target, call.tape.place, "it is random in training mode")
     slope = (call.get("lower", 0.125) + call.get("upper", 1 / 3)) / 2
     return _piecewise.activate(call.tensor(), call.convert(slope))  # type: ignore[arg-type]
 
@@ -251,11 +257,7 @@ def _add(call: Call) -> Tensor:
     if packet(call.target) == "aten.rsub":
         a, b = b, a
     if (alpha := call.get("alpha", 1)) != 1:
-        if packet(call.target) == "aten.rsub":
-            a, b = b, a
-            a = _scaled(call, a, alpha)
-            a, b = b, a
-        b = _scaled(call, b, alpha) if packet(call.target) != "aten.rsub" else b
+        b = _scaled(call, b, alpha)
     return (_linear.add if "add" in call.target else _linear.subtract)(a, b)
 
 

@@ -258,9 +258,8 @@ def _conv(call: OnnxCall) -> Tensor:
 
 @register("MaxPool")
 def _max_pool(call: OnnxCall) -> Any:
-    if call.n_outputs > 1:
-        raise call.unsupported("the positions of the maxima are not piecewise linear")
-    return _piecewise.max_pool(call.tensor(), _sliding(call, call.attributes["kernel_shape"]))
+    result = _piecewise.max_pool(call.tensor(), _sliding(call, call.attributes["kernel_shape"]))
+    return (result, None) if call.n_outputs > 1 else result
 
 
 @register("AveragePool")

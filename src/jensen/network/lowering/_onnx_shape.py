@@ -132,9 +132,9 @@ def _pad(call: OnnxCall) -> Tensor:
 @register("Identity", "Dropout")
 def _identity(call: OnnxCall) -> Any:
     training = call.raw(2)
-    if call.operator == "Dropout" and (call.n_outputs > 1 or (training is not None and bool(training))):
+    if call.operator == "Dropout" and training is not None and bool(training):
         raise call.unsupported("dropout is random in training mode")
-    return call.tensor()
+    return (call.tensor(), None) if call.n_outputs > 1 else call.tensor()
 
 
 @register("Cast", "CastLike")

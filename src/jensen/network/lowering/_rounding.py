@@ -84,13 +84,15 @@ def grain(values: FloatArray) -> int | None:
 
 def matrix_product_is_exact(left: Matrix, right: Matrix, product: Matrix) -> bool:
     """Whether product = left @ right is exact in every entry, whatever the order of summation."""
-    if _terms(left, right) == np.count_nonzero(entries(product)):
-        # No entry is a sum of two or more products, and no product vanished.
-        a, b = entries(left), entries(right)
-        return ((is_short(a) and is_short(b)) or is_power_of_two(a) or is_power_of_two(b)) and bool(
-            np.abs(entries(product)[entries(product) != 0]).min(initial=1.0) > _SAFE_LOW
-        )
-    left_grain, right_grain = grain(entries(left)), grain(entries(right))
+    a, b, results = entries(left), entries(right), entries(product)
+    if (
+        _terms(left, right) == np.count_nonzero(results)
+        and ((is_short(a) and is_short(b)) or is_power_of_two(a) or is_power_of_two(b))
+        and np.abs(results[results != 0]).min(initial=1.0) > _SAFE_LOW
+    ):
+        # No entry is a sum of two or more products, and none of these can round.
+        return True
+    left_grain, right_grain = grain(a), grain(b)
     if left_grain is None or right_grain is None:
         return True
     bound = float(np.asarray(_row_sums(left)).max(initial=0.0)) * float(
