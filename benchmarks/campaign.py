@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from oracle import Comparison, case, compare, describe
+from oracle import Comparison, Method, case, compare, describe
 
 CHUNK = 100
 COLUMNS = (
@@ -35,7 +35,7 @@ COLUMNS = (
 )
 
 
-def run(seed: int, method: str, start: int, stop: int) -> list[tuple[int, str, Comparison]]:
+def run(seed: int, method: Method, start: int, stop: int) -> list[tuple[int, str, Comparison]]:
     """Compare on the cases start..stop - 1."""
     results = []
     for index in range(start, stop):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from oracle import case, compare, describe
+from oracle import Method, case, compare, describe
 
 CHUNK = 250
 SEED = 2026
 
 
-def _run(indices: range, method: str) -> None:
+def _run(indices: range, method: Method) -> None:
     wrong = []
     for index in indices:
         question = case(SEED, index)
@@ -26,7 +26,7 @@ def test_check_agrees_with_the_oracle(chunk: int) -> None:
 
 @pytest.mark.parametrize("method", ["enumerate", "branch"])
 @pytest.mark.parametrize("chunk", range(2))
-def test_each_deciding_stage_agrees_with_the_oracle(chunk: int, method: str) -> None:
+def test_each_deciding_stage_agrees_with_the_oracle(chunk: int, method: Method) -> None:
     _run(range(CHUNK * chunk, CHUNK * chunk + 150), method)
 
 

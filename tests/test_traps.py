@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from oracle import oracle_is_convex, witness_complaint
+from oracle import Method, oracle_is_convex, witness_complaint
 
 import jensen
 from jensen.network import Box, Domain, FloatArray, Layer, Polytope, ReLUNetwork, from_arrays
@@ -30,8 +30,9 @@ def expect(
     """Every deciding stage must give the right answer, and a sound witness where the answer is no."""
     if oracle:
         assert oracle_is_convex(network, domain, wrt).convex == convex
-    for method in ("auto", "enumerate", "branch") if oracle else ("auto",):
-        verdict = jensen.check(network, domain=domain, wrt=wrt, method=method)
+    methods: list[Method] = ["auto", "enumerate", "branch"] if oracle else ["auto"]
+    for method in methods:
+        verdict = jensen.check(network, domain=domain, wrt=wrt, time_limit=60, method=method)
         assert verdict.kind == ("convex" if convex else "not_convex"), method
         if convex:
             assert verdict.witness is None

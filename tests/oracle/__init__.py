@@ -1,6 +1,6 @@
 """An independent brute-force oracle for convexity, and networks to try it on; shares no code with jensen."""
 
-from oracle._compare import Comparison, compare, witness_complaint
+from oracle._compare import Comparison, Method, compare, witness_complaint
 from oracle._examples import beyond_icnn
 from oracle._networks import GENERATORS, Case, case, describe
 from oracle._oracle import Answer, by_facets, by_pieces, oracle_is_convex, violates
@@ -11,6 +11,7 @@ __all__ = [
     "Answer",
     "Case",
     "Comparison",
+    "Method",
     "Weights",
     "beyond_icnn",
     "by_facets",

@@ -6,12 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, TypeAlias
 
 import jensen
 from jensen.network import Domain, ReLUNetwork
 from oracle._networks import Case
 from oracle._oracle import oracle_is_convex, violates
 from oracle._weights import domain_rows, is_icnn, read_network, value
+
+Method: TypeAlias = Literal["auto", "branch", "enumerate"]
+"""The stage of `jensen.check` that is to decide; "auto" leaves the choice to it."""
+
+TIME_LIMIT = 120.0
+"""Seconds for one check, so that a search without end shows as an UNKNOWN."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,13 @@ class Comparison:
     check_seconds: float
 
 
-def compare(question: Case, method: str = "auto") -> Comparison:
+def compare(question: Case, method: Method = "auto") -> Comparison:
     """Ask both, and replay the witness of a not convex verdict."""
     network, domain, wrt = question.network, question.domain, question.wrt
     start = time.perf_counter()
     answer = oracle_is_convex(network, domain, wrt)
     middle = time.perf_counter()
-    verdict = jensen.check(network, domain=domain, wrt=wrt, method=method)
+    verdict = jensen.check(network, domain=domain, wrt=wrt, time_limit=TIME_LIMIT, method=method)
     end = time.perf_counter()
     expected = "convex" if answer.convex else "not_convex"
     if verdict.kind != expected:
