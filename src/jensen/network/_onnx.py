@@ -16,13 +16,10 @@ from jensen.network.lowering._onnx_ops import OnnxCall
 from jensen.network.lowering._onnx_table import HANDLERS
 from jensen.network.lowering._output import chosen_output
 from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
-from jensen.network.lowering._tensor import Tensor
+from jensen.network.lowering._tensor import SENTINEL_BATCH, Tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
-
-SENTINEL_BATCH = 7
-"""Batch size that a symbolic batch axis is given: unlikely to be a size that the model means otherwise."""
 
 _ELEMENTWISE_NAMES = """Add Sub Mul Div Pow Max Min And Or Xor Equal Less Greater LessOrEqual GreaterOrEqual
     Where Mod PRelu"""
@@ -120,7 +117,6 @@ class _Reader:
         from onnx import numpy_helper
 
         self.proto, self.source = proto, source
-        self.opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
         graph = proto.graph
         if graph.sparse_initializer:
             raise ModelFileError(f"{source}: sparse initialisers are not read; store them dense")
@@ -199,7 +195,7 @@ class _Reader:
                 raise UnsupportedOperatorError(name, self.tape.place, hint)
             attributes = {a.name: get_attribute_value(a) for a in node.attribute}
             count = sum(1 for o in node.output if o)
-            result = handler(OnnxCall(name, inputs, attributes, self.tape, count, self.opset))
+            result = handler(OnnxCall(name, inputs, attributes, self.tape, count))
             self.symbolic.append(node)
         else:
             result = self._fold(node, name, inputs)

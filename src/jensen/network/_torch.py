@@ -15,7 +15,8 @@ from jensen.errors import NetworkError
 from jensen.network._lowered import Lowered
 from jensen.network.lowering._aten import is_smooth, packet
 from jensen.network.lowering._aten_table import HANDLERS
-from jensen.network.lowering._program import REBINDING, SENTINEL_BATCH, Node, Program, Ref, lower
+from jensen.network.lowering._program import REBINDING, Node, Program, Ref, lower
+from jensen.network.lowering._tensor import SENTINEL_BATCH
 
 
 def from_torch(

@@ -28,7 +28,6 @@ class OnnxCall:
     attributes : mapping of str to value
     tape : Tape
     n_outputs : int
-    opset : int
     """
 
     operator: str
@@ -36,7 +35,6 @@ class OnnxCall:
     attributes: Mapping[str, Any]
     tape: Tape
     n_outputs: int
-    opset: int
 
     def raw(self, position: int) -> Any:
         """Return an input as it is; None where it is absent."""

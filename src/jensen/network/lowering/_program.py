@@ -22,9 +22,6 @@ from jensen.network.lowering._piecewise import Condition
 from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
 from jensen.network.lowering._tensor import Tensor
 
-SENTINEL_BATCH = 7
-"""Batch size that a symbolic batch axis is given: unlikely to be a size that the program means otherwise."""
-
 _INTEGER_OPERATORS: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge", "and_")
@@ -129,7 +126,7 @@ def lower(program: Program, output: int | None) -> Lowered:
         args = _resolve(node.args, env)
         tape.place = node.place
         if _symbolic(args):
-            env[node.name] = _step(program, node, args, tape)
+            env[node.name] = _step(node, args, tape)
         else:
             env[node.name] = _fold(program, node, args)
         if mutated := _mutated(node):
@@ -139,7 +136,7 @@ def lower(program: Program, output: int | None) -> Lowered:
     return measured(network, tuple(tape.notes), lambda x: _replay(program, env, x, index))
 
 
-def _step(program: Program, node: Node, args: dict[str, Any], tape: Tape) -> Any:
+def _step(node: Node, args: dict[str, Any], tape: Tape) -> Any:
     if node.target == "_operator.getitem":
         return args["a"][args["b"]]
     if packet(node.target) in ("aten.sym_size", "aten.sym_numel"):

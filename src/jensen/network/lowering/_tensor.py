@@ -19,6 +19,9 @@ from jensen.network._relu_network import FloatArray
 from jensen.network.lowering._expression import Expression, constant_expression, stack
 from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
 
+SENTINEL_BATCH = 7
+"""Batch size that a symbolic batch axis is given: unlikely to be a size that the program means otherwise."""
+
 Index: TypeAlias = NDArray[np.intp]
 
 
