@@ -52,7 +52,8 @@ def split_signs(w: Matrix) -> tuple[Matrix, Matrix | None]:
     if _is_nonnegative(w):
         return w, None
     if sparse.issparse(w):
-        return w.maximum(0), (-w).maximum(0)
+        parts = np.maximum(w.data, 0.0), np.maximum(-w.data, 0.0)
+        return tuple(sparse.csr_array((part, w.indices, w.indptr), shape=w.shape) for part in parts)
     return np.maximum(w, 0.0), np.maximum(-w, 0.0)
 
 

@@ -29,6 +29,8 @@ Method: TypeAlias = Literal["auto", "branch", "enumerate"]
 
 REGIONS_PER_SECOND = 2e5
 """What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
+TINY = 400
+"""Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
 
 
 def check(
@@ -147,14 +149,7 @@ class _Check:
             ("falsify", self._falsify),
             ("bound", self._bound),
         ]
-        cost = self._enumeration_seconds() if method == "auto" else inf
-        if method != "enumerate":
-            patience = inf if method == "branch" or cost > 3600 else max(1.0, cost / 2)
-            stages.append(("branch", lambda: self._branch(patience)))
-        if method != "branch":
-            stages.append(("enumerate", lambda: self._enumerate(inf if cost > 3600 else 4 * cost + 5)))
-            if method == "auto":
-                stages.append(("branch", lambda: self._branch(inf)))
+        stages += self._complete_stages(method)
         for name, stage in stages:
             began, before = perf_counter(), self.ledger.left
             try:
@@ -170,6 +165,25 @@ class _Check:
                 reason = "time limit"
                 break
         return self._verdict(reason, lowering_error)
+
+    def _complete_stages(self, method: Method) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+        """Choose what decides the rest; the last of these stages has no limit of its own."""
+        if method == "branch":
+            return [("branch", lambda: self._branch(inf))]
+        if method == "enumerate" or self._is_tiny():
+            return [("enumerate", lambda: self._enumerate(inf))]
+        cost = self._regions_at_most() / REGIONS_PER_SECOND
+        if cost > 3600:
+            return [("branch", lambda: self._branch(inf))]
+        return [
+            ("branch", lambda: self._branch(max(1.0, cost / 2))),
+            ("enumerate", lambda: self._enumerate(4 * cost + 5)),
+            ("branch", lambda: self._branch(inf)),
+        ]
+
+    def _is_tiny(self) -> bool:
+        """Whether walking all frontiers, in exact arithmetic even, costs next to nothing."""
+        return self._regions_at_most() <= TINY
 
     def _verdict(self, reason: str, lowering_error: float | None) -> Verdict:
         ledger = self.ledger
@@ -217,7 +231,7 @@ class _Check:
             self.domain,
             self.exact,
             seed=self.seed,
-            targets=self.ledger.open,
+            targets=() if self._is_tiny() else self.ledger.open,
             deadline=self.clock.deadline,
             report=lambda _: self._tell("falsify"),
         )
@@ -292,6 +306,7 @@ class _Check:
             self.domain,
             self.wrt,
             needed=needed,
+            exact=self._is_tiny(),
             time_limit=None if limit == inf else limit,
             progress=lambda *_: self._tell("enumerate"),
         )
@@ -309,11 +324,11 @@ class _Check:
             self.ledger.see(worst)
         return {"regions": found.n_regions, "frontiers": found.n_frontiers}
 
-    def _enumeration_seconds(self) -> float:
-        """Guess how long walking all frontiers takes, from the number of regions of N hyperplanes."""
+    def _regions_at_most(self) -> float:
+        """Number of regions of as many hyperplanes in general position: a guess at the network's."""
         n, d = self.network.n_neurons, self.network.input_size
         d = min(d, self.network.widths[0] if self.network.widths else d)
-        return float(sum(comb(n, k) for k in range(min(n, d) + 1))) / REGIONS_PER_SECOND
+        return float(sum(comb(n, k) for k in range(min(n, d) + 1))) if n < 500 or d < 8 else inf
 
 
 def _divided(task: Task, nodes: list[Any], jobs: int, in_flight: int) -> list[Task]:

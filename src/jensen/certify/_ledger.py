@@ -30,7 +30,7 @@ class Ledger:
         """Record sound lower bounds for all neurons; those that reach zero are proved."""
         for lower, names, new in zip(self.lower, self.stage, bounds, strict=True):
             names[(lower < 0) & (new >= 0)] = stage
-            np.maximum(lower, new, out=lower)
+            np.fmax(lower, new, out=lower)  # arithmetic that overflowed to NaN proves nothing
 
     def settle_one(self, stage: str, neuron: Neuron, bound: float) -> None:
         """Record a sound lower bound for one neuron."""
