@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jensen.geometry._exact_weights import Row
 from jensen.geometry._program import ACTIVE, FIXED, SPLIT, Program
 from jensen.network import FloatArray
 
@@ -42,6 +43,8 @@ class Net(NamedTuple):
     needed: Flags
     moving: Flags  # (d,): wrt
     gamma: FloatArray  # (L + 1,): relative rounding error of a layer's sums, with room to spare
+    boundary: FloatArray  # (base, d + 1): infinity, then the domain's inequalities
+    boundary_error: FloatArray  # (base,): one-norm of their rounding errors
 
 
 class Stack(NamedTuple):
@@ -62,6 +65,9 @@ class Stack(NamedTuple):
     sign: NDArray[np.int8]
     adjoint: FloatArray  # (2, K) value and error bound
     work: Words  # (6, W)
+    rows: FloatArray  # (m, d + 2)
+    chosen: Ints
+    space: FloatArray  # (3, m + 1, d + 2)
 
 
 class Out(NamedTuple):
@@ -92,7 +98,7 @@ def _ranges(lists: list[list[tuple[int, int]]]) -> tuple[Ints, Ints]:
     return pointers.astype(np.int64), np.array(flat, dtype=np.int64).reshape(-1, 2)
 
 
-def build_net(program: Program, needed: Flags, moving: Flags, known: dict[int, float]) -> Net:
+def build_net(program: Program, needed: Flags, moving: Flags, known: dict[int, float], boundary: list[Row]) -> Net:
     """Lay a network out for the compiled loops."""
     network, d, total = program.network, program.d, program.n_neurons
     depth, starts = network.depth, program.starts
@@ -147,6 +153,8 @@ def build_net(program: Program, needed: Flags, moving: Flags, known: dict[int, f
         needed=leader_needed.reshape(total),
         moving=moving,
         gamma=gamma,
+        boundary=np.array([[c / sum(map(abs, row)) for c in row] for row in boundary]).reshape(-1, d + 1),
+        boundary_error=np.full(len(boundary), (d + 2) * unit),
     )
 
 
@@ -155,6 +163,7 @@ def build_stack(d: int, total: int, words: int, reals: int) -> Stack:
     depth = total + 2
     n = d + 1
     rays = reals // (n + 1)
+    most = 4 * n + 8
     return Stack(
         reals=np.empty(reals),
         bits=np.zeros(rays * words, dtype=np.uint64),
@@ -171,6 +180,9 @@ def build_stack(d: int, total: int, words: int, reals: int) -> Stack:
         sign=np.zeros(rays, dtype=np.int8),
         adjoint=np.zeros((2, total)),
         work=np.zeros((6, words), dtype=np.uint64),
+        rows=np.zeros((most, n + 1)),
+        chosen=np.zeros(n, dtype=np.int64),
+        space=np.zeros((3, most + 1, n + 1)),
     )
 
 

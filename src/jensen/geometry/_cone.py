@@ -184,11 +184,11 @@ def domain_rows(domain: Domain, d: int) -> list[Row]:
                 rows.append(integer_row(values))
     A, b = domain.inequalities(d)
     rows += [integer_row([-float(v) for v in a] + [float(right)]) for a, right in zip(A, b, strict=True)]
-    return rows
+    return [row for row in rows if row[-1] < 0 or any(row[:-1])]
 
 
-def domain_cone(domain: Domain, d: int) -> tuple[Cone, int]:
-    """Build the domain's cone, and the number of bits that its constraints take.
+def domain_cone(domain: Domain, d: int) -> tuple[Cone, list[Row]]:
+    """Build the domain's cone, and list the constraints that take its first bits.
 
     Bit 0 is the constraint x0 >= 0, whose facet lies at infinity. Equalities that the inequalities imply
     leave a flat cone; all dimensions are then relative to it.
@@ -202,10 +202,10 @@ def domain_cone(domain: Domain, d: int) -> tuple[Cone, int]:
     cone = Cone(tuple(unit[:d]), (unit[d],), (0,), 1, 1)
     rows = domain_rows(domain, d)
     for position, row in enumerate(rows, start=1):
-        cone = cone.keep(row, 1 << position) if any(row) else cone
+        cone = cone.keep(row, 1 << position)
         if not any(ray[d] for ray in cone.rays):
             raise DomainError("the domain is empty: no point satisfies all its inequalities")
     # What holds everywhere bounds nothing.
     always = cone.always
     cone = Cone(cone.lines, cone.rays, tuple(t & ~always for t in cone.tight), cone.rank, cone.seen & ~always)
-    return cone, len(rows) + 1
+    return cone, [unit[d], *rows]

@@ -99,7 +99,7 @@ class Engine:
         self.tree, self.sink, self.options = tree, sink, options
         self.bits = tree.base + program.n_neurons
         self.words = max(1, -(-self.bits // 64))
-        self.net: Net = build_net(program, needed, moving, known)
+        self.net: Net = build_net(program, needed, moving, known, tree.rows)
         self.stack: Stack = build_stack(program.d, program.n_neurons, self.words, 1 << 14)
         self.reg: Ints = np.zeros(16, dtype=np.int64)
         self.reg[registers.BASE] = tree.base

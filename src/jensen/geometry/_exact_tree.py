@@ -44,7 +44,8 @@ class ExactTree:
     def __init__(self, program: Program, domain: Domain) -> None:
         self.program = program
         self.exact = ExactWeights(program)
-        self.cone, self.base = domain_cone(domain, program.d)
+        self.cone, self.rows = domain_cone(domain, program.d)
+        self.base = len(self.rows)
         self.boundary = (1 << self.base) - 1
         """Bits of the domain and of infinity; neuron v has bit ``base + v``."""
 

@@ -52,7 +52,8 @@ class ExactWeights:
 
     def __init__(self, program: Program) -> None:
         self.starts, self.d = program.starts, program.d
-        self.n_neurons = program.n_neurons
+        self.n_neurons, self.layer_of = program.n_neurons, program.layer_of
+        self.output_bias = Fraction(program.network.output_bias)
         layers = program.network.layers
         arrays = [w for ws in program.weights for w in ws.values()] + [np.asarray(lay.bias) for lay in layers]
         arrays += [*program.output.values(), *program.slopes, np.array([program.network.output_bias])]
@@ -168,3 +169,22 @@ class ExactWeights:
                     for j, w in self.weights[layer][i]:
                         totals[j] += w * factor
         return [Fraction(t, 1 << scale) for t in totals[d:]]
+
+    def piece(self, states: Sequence[int]) -> tuple[list[Fraction], Fraction]:
+        """Gradient and offset of the output under given states, exactly."""
+        forms = self.all_forms(states)
+        total = [Fraction(0)] * (self.d + 1)
+        total[self.d] = self.output_bias
+        unit = 1 << self.exponent
+        for j, w in self.output:
+            if j < self.d:
+                total[j] += Fraction(w, unit)
+                continue
+            v = j - self.d
+            layer = int(self.layer_of[v])
+            factor = Fraction(w, unit << self.scale[layer])
+            if states[v] != ACTIVE:
+                factor *= Fraction(self.slopes[layer][v - self.starts[layer]], unit)
+            if factor:
+                total = [t + factor * c for t, c in zip(total, forms[v], strict=True)]
+        return total[:-1], total[-1]

@@ -98,8 +98,10 @@ def _alone(bits: Words, bit_off: int, rays: int, words: int, p: int, q: int) -> 
 @njit(cache=True, nogil=True)
 def new_rays(
     source: FloatArray, z: FloatArray, pairs: Ints, n_edges: int, n_rays: int, n: int, size: float, error: float
-) -> None:
+) -> float:
     """Write the rays where edges meet the hyperplane behind the parent's, scaled to largest entry 1.
+
+    Returns the largest error bound.
 
     Convex combinations: no cancellation but between entries of opposite signs, which the bound sees.
     """
@@ -107,6 +109,7 @@ def new_rays(
     base = rays * u64(n + 1)
     fixed = 1.2 * error + size * (n + 3) * (1.1 * UNIT)
     last = rays * u64(n)
+    worst = 0.0
     for e in range(edges):
         p, q = u64(pairs[e, 0]), u64(pairs[e, 1])
         eps_p, eps_q = source[last + p], source[last + q]
@@ -130,6 +133,8 @@ def new_rays(
         spread = a * eps_p + b * eps_q + shift * (apart * ROOM + eps_p + eps_q) + 6.0 * UNIT
         spread = spread * inverse * ROOM + 4.0 * UNIT
         source[base + u64(n) * edges + e] = spread if spread < 0.1 else np.inf
+        worst = max(worst, source[base + u64(n) * edges + e])
+    return worst
 
 
 @njit(cache=True, nogil=True)

@@ -7,8 +7,9 @@ from numba import njit
 
 from jensen.geometry._arrays import Ints, Net, Out, Stack, Words
 from jensen.geometry._bits import popcount, trailing_zeros
-from jensen.geometry._kernel_forms import layer_forms, mark_zeros, mixed_signs, signs, u64
+from jensen.geometry._kernel_forms import UNIT, layer_forms, mark_zeros, mixed_signs, signs, u64
 from jensen.geometry._kernel_leaf import certain_jump, count_simple, crossed, facet_neurons
+from jensen.geometry._kernel_refine import gather_rows, refine
 from jensen.geometry._kernel_split import (
     BIT,
     NEURON,
@@ -31,6 +32,9 @@ DONE, RUNNING, GROW, FLUSH, VIOLATED = range(5)
 
 SP, RANK, BASE, REGIONS, OPEN, STUCK, CHECK, STOP, STORE, LAST, STORED, N_RAYS, N_FACETS, RESTRICTED, PRUNE = range(15)
 """Integer registers of the walk."""
+
+COARSE = 1e-9
+"""Error bound from which on a new ray is worth solving for anew."""
 
 
 @njit(cache=True, nogil=True)
@@ -234,7 +238,28 @@ def _fork(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: i
 
 
 @njit(cache=True, nogil=True)
-def _split(stack: Stack, reg: Ints, top: int, k: int) -> bool:
+def _sharpen_new(net: Net, stack: Stack, reg: Ints, rays: int, edges: int, bit: int) -> None:
+    """Refine the new rays whose error bound has grown too much."""
+    n, words, source = stack.forms.shape[0], stack.facets.shape[1], stack.scratch
+    first = rays * (n + 1)
+    tight = stack.work[2]
+    for e in range(edges):
+        if source[first + n * edges + e] < COARSE:
+            continue
+        p, q = stack.pairs[e, 0] * words, stack.pairs[e, 1] * words
+        for w in range(words):
+            tight[w] = stack.scratch_bits[p + w] & stack.scratch_bits[q + w]
+        tight[bit >> 6] |= u64(1) << u64(bit & 63)
+        count = gather_rows(
+            tight, 0, words, reg[BASE], net.boundary, net.boundary_error,
+            stack.forms, stack.size, stack.error, stack.rows,
+        )  # fmt: skip
+        if count >= n - 1:
+            refine(source, first + e, edges, stack.rows, count, stack.chosen, stack.space)
+
+
+@njit(cache=True, nogil=True)
+def _split(net: Net, stack: Stack, reg: Ints, top: int, k: int) -> bool:
     """Replace the cone on top of the stack by its two sides; False (and nothing done) if there is no room."""
     frame, n, words = stack.frame, stack.forms.shape[0], stack.facets.shape[1]
     rays, off, bit_off = frame[top, RAYS], frame[top, REAL], frame[top, BIT]
@@ -259,7 +284,9 @@ def _split(stack: Stack, reg: Ints, top: int, k: int) -> bool:
         source[i] = reals[u64(off) + i]
     for i in range(u64(rays * words)):
         old[i] = bits[u64(bit_off) + i]
-    new_rays(source, stack.z, stack.pairs, edges, rays, n, stack.size[k], stack.error[k])
+    worst = new_rays(source, stack.z, stack.pairs, edges, rays, n, stack.size[k], stack.error[k])
+    if worst >= COARSE and reg[RANK] == n:
+        _sharpen_new(net, stack, reg, rays, edges, reg[BASE] + k)
     draw_sides(
         reals, bits, frame, stack.facets, sign, source, old, stack.pairs, edges, top, n, k, reg[BASE] + k, words,
         lower, upper,
@@ -298,6 +325,61 @@ def _store(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: 
 
 
 @njit(cache=True, nogil=True)
+def _vanishes(net: Net, stack: Stack, base: int, k: int, off: int, step: int, at: int) -> bool:
+    """Whether a neuron is zero on a ray since all that it reads is: what floats cannot see in a sum."""
+    d = stack.forms.shape[0] - 1
+    if net.bias[k] != 0.0 and stack.reals[off + d * step] != 0.0:
+        return False
+    for c in range(d):
+        if net.weights[c, k] != 0.0 and stack.reals[off + c * step] != 0.0:
+            return False
+    layer = net.layer_of[k]
+    for source in range(net.reads_ptr[layer], net.reads_ptr[layer + 1]):
+        for j in range(net.reads[source, 0], net.reads[source, 1]):
+            slope = 1.0 if stack.state[j] == ACTIVE else net.slope[j]
+            if slope == 0.0 or net.weights[d + j, k] == 0.0:
+                continue
+            bit = base + net.leader[j]
+            if (stack.bits[at + (bit >> 6)] >> u64(bit & 63)) & u64(1):
+                continue
+            for c in range(d + 1):
+                if stack.forms[c, j] != 0.0 and stack.reals[off + c * step] != 0.0:
+                    return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _sharpen(net: Net, stack: Stack, reg: Ints, top: int, k: int) -> bool:
+    """Settle what rays have an open sign on top: mark exact zeros, refine the others; True if that helped."""
+    n, words, rays = stack.forms.shape[0], stack.facets.shape[1], stack.frame[top, RAYS]
+    bit = reg[BASE] + k
+    off, bit_off, better = stack.frame[top, REAL], stack.frame[top, BIT], False
+    fixed = 1.2 * stack.error[k] + stack.size[k] * (n + 3) * (1.1 * UNIT)
+    for r in range(rays):
+        eps = stack.reals[off + n * rays + r]
+        here = bit_off + r * words
+        if abs(stack.z[r]) <= stack.size[k] * eps + fixed:
+            if (stack.bits[here + (bit >> 6)] >> u64(bit & 63)) & u64(1):
+                continue
+            if _vanishes(net, stack, reg[BASE], k, off + r, rays, here):
+                stack.bits[here + (bit >> 6)] |= u64(1) << u64(bit & 63)
+                stack.frame[top, SIMPLE] = 0
+                better = True
+                continue
+            if reg[RANK] != n:
+                continue
+            count = gather_rows(
+                stack.bits, here, words, reg[BASE], net.boundary, net.boundary_error,
+                stack.forms, stack.size, stack.error, stack.rows,
+            )  # fmt: skip
+            if count >= n - 1 and refine(
+                stack.reals, off + r, rays, stack.rows, count, stack.chosen, stack.space
+            ):
+                better = True
+    return better
+
+
+@njit(cache=True, nogil=True)
 def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: int) -> int:
     """Take nodes from the stack until it is empty, a number of them is done, or Python is needed."""
     total, words, base, n = len(net.kind), stack.facets.shape[1], reg[BASE], stack.forms.shape[0]
@@ -330,6 +412,8 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
             sure = mixed_signs(
                 reals, bits, z, sign, forms, k, size[k], error[k], off, bit_off, rays, words, base + k
             )  # fmt: skip
+            if not sure and _sharpen(net, stack, reg, top, k):
+                continue
             if not sure:
                 at = reg[STUCK]
                 out.stuck[at, :] = state
@@ -340,7 +424,7 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                 if reg[STORE] == 0 and k == reg[LAST]:
                     if _fork(net, stack, out, reg, least, top, k):
                         return VIOLATED
-                elif _split(stack, reg, top, k):
+                elif _split(net, stack, reg, top, k):
                     reg[SP] += 2
                 else:
                     frame[top, NEURON] = k
