@@ -93,17 +93,11 @@ class SkipMLP(nn.Module):
         return float((torch.cat([w.detach().flatten() for w in self.later_weights()]) < 0).float().mean())
 
 
-def random_chords(
-    count: int,
-    lo: Tensor,
-    hi: Tensor,
-    generator: torch.Generator,
-    moving: tuple[int, ...] | None = None,
-) -> tuple[Tensor, Tensor]:
+def random_chords(count: int, lo: Tensor, hi: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """End points of random segments in a box, two (count, d) tensors.
 
     A third lie between points that crowd near the faces, a third are full chords through a uniform point,
-    the others lie between uniform points. Inputs that are not in `moving` stay the same along a segment.
+    the others lie between uniform points.
     """
     d = len(lo)
     u = torch.rand(2, count, d, generator=generator)
@@ -114,10 +108,6 @@ def random_chords(
     back = torch.where(direction > 0, middle, middle - 1) / direction
     u[0, third : 2 * third] = middle - back.amin(1, keepdim=True) * direction
     u[1, third : 2 * third] = middle + to_face.amin(1, keepdim=True) * direction
-    if moving is not None:
-        still = torch.ones(d, dtype=torch.bool)
-        still[list(moving)] = False
-        u[1, :, still] = u[0, :, still]
     p, q = lo + (hi - lo) * u
     return p, q
 
@@ -165,10 +155,7 @@ def frontier_adjoints(net: SkipMLP, p: Tensor, q: Tensor, steps: int) -> tuple[T
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: steps, batch of points, batch of lines, penalty weight and the margin asked of g_v.
-
-    `moving` names the inputs in which the network shall be convex; None means all.
-    """
+    """How to train: steps, batch of points, batch of lines, penalty weight and the margin asked of g_v."""
 
     steps: int = 4000
     points: int = 512
@@ -178,7 +165,6 @@ class Recipe:
     margin: float = 0.02
     rate: float = 4e-3
     seed: int = 0
-    moving: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +211,7 @@ def fit(net: SkipMLP, target: Target, lo: Tensor, hi: Tensor, recipe: Recipe) ->
     for step in range(recipe.steps):
         x = sample(recipe.points)
         loss = (net(x) - target(x)).square().mean() / variance
-        fresh = random_chords(recipe.lines - len(kept[0]), lo, hi, generator, recipe.moving)
+        fresh = random_chords(recipe.lines - len(kept[0]), lo, hi, generator)
         p, q = torch.cat([kept[0], fresh[0]]), torch.cat([kept[1], fresh[1]])
         g, segment = frontier_adjoints(net, p, q, recipe.grid)
         short = torch.relu(recipe.margin - g)
@@ -242,7 +228,7 @@ def fit(net: SkipMLP, target: Target, lo: Tensor, hi: Tensor, recipe: Recipe) ->
     with torch.no_grad():
         x = sample(20000)
         error = float((net(x) - target(x)).square().mean()) / variance
-        g = frontier_adjoints(net, *random_chords(2000, lo, hi, generator, recipe.moving), 200)[0]
+        g = frontier_adjoints(net, *random_chords(2000, lo, hi, generator), 200)[0]
     return Outcome(error, len(g), int((g < 0).sum()), float(g.min()) if len(g) else float("inf"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,22 @@ def free_energy(x: Tensor) -> Tensor:
     return torch.logsumexp(x @ moments.T, 1, keepdim=True)
 
 
+class PricedCost(SkipMLP):
+    """A `SkipMLP` of the demands and the price, plus a small perceptron that reads the price alone.
+
+    Where every neuron sees the demands, convex in the demands means convex in everything; the second part
+    lets the cost be concave in the price.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(3, (12, 12, 12), skips=True, spread=2.0)
+        self.price = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, 3) to (batch, 1)."""
+        return super().forward(x) + cast(Tensor, self.price(x[:, 2:3]))
+
+
 def cartoon_patches(count: int, generator: torch.Generator) -> Tensor:
     """Patches of 8 x 8 pixels with one straight edge and a constant on either side, as (count, 1, 8, 8)."""
     angle = torch.rand(count, 1, 1, generator=generator) * 2 * torch.pi
@@ -140,7 +157,7 @@ def convex_not_icnn() -> None:
     """Fit a (16, 16) perceptron with input skips to the dispatch cost on [0, 1]^2 with the penalty."""
     torch.manual_seed(0)
     net = SkipMLP(2, (16, 16), skips=True, spread=2.0)
-    recipe = Recipe(steps=6000, points=1024, penalty=10.0, rate=1e-2)
+    recipe = Recipe(steps=6000, points=1024, penalty=10.0, rate=1e-2, margin=0.05)
     outcome = fit(net, dispatch_cost, torch.zeros(2), torch.ones(2), recipe)
     _say("convex_not_icnn", net, outcome)
     save_pt2(net, (2,), "convex_not_icnn")
@@ -169,10 +186,10 @@ def looks_convex() -> None:
 
 
 def skip() -> None:
-    """Fit a (12, 12, 12) perceptron with input skips to the dispatch cost, convex in the demands only."""
+    """Fit a `PricedCost` to the dispatch cost: convex in the demands, not in the price."""
     torch.manual_seed(0)
-    net = SkipMLP(3, (12, 12, 12), skips=True, spread=2.0)
-    recipe = Recipe(steps=6000, points=1024, penalty=10.0, rate=1e-2, moving=(0, 1))
+    net = PricedCost()
+    recipe = Recipe(steps=6000, points=1024, penalty=10.0, rate=1e-2, lines=96, margin=0.1)
     outcome = fit(net, dispatch_cost, torch.tensor([0.0, 0.0, 0.5]), torch.tensor([1.0, 1.0, 1.5]), recipe)
     _say("skip", net, outcome)
     save_onnx(net, 3, "skip")
