@@ -10,7 +10,7 @@ chart the network is again a ReLU network, in d inputs, on a box.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import sparse
 
 from jensen.certify._exact_domain import Elimination, rational
 from jensen.certify._highs import quiet_highs
-from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork
+from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork, WholeSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +39,19 @@ class Piece:
     b: FloatArray
     chart: tuple[int, int] | None = None
     """(coordinate, sign) of a far piece: x = (c_1, .., sign, .., c_d) / c_0, with c_0 the last coordinate."""
+    rows: FloatArray | None = None
+    """Where the piece lies in the space of rows @ x instead of that of x."""
 
     def to_input(self, point: FloatArray) -> FloatArray | None:
         """Map a point of the piece to the network's own input space; None at infinity."""
-        if self.chart is None:
-            return point
-        i, sign = self.chart
-        if point[-1] <= 0:
-            return None
-        return np.insert(point[:-1], i, float(sign)) / point[-1]
+        if self.chart is not None:
+            i, sign = self.chart
+            if point[-1] <= 0:
+                return None
+            point = np.insert(point[:-1], i, float(sign)) / point[-1]
+        if self.rows is not None:
+            point = np.linalg.lstsq(self.rows, point, rcond=None)[0]
+        return point
 
 
 def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
@@ -62,19 +66,57 @@ def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
     d = network.input_size
     lo, hi = domain.bounds(d)
     A, b = domain.inequalities(d)
-    if len(b):
-        lo, hi = _bounding_box(lo, hi, A, b)
-    if np.isfinite(lo).all() and np.isfinite(hi).all():
-        yield Piece("domain", network, lo, hi, A, b)
+    rows = None
+    if not len(b) and np.isinf(lo).all() and np.isinf(hi).all():
+        rows = _input_rows(network)
+        if rows is not None:
+            network, d = _in_row_space(network, len(rows)), len(rows)
+            (lo, hi), A = WholeSpace().bounds(d), np.zeros((0, d))
+    for piece in _cover(network, lo, hi, A, b):
+        yield replace(piece, rows=rows)
+
+
+def _cover(
+    network: ReLUNetwork, lo: FloatArray, hi: FloatArray, A: FloatArray, b: FloatArray
+) -> Iterator[Piece]:
+    """Cover a nonempty polyhedron: by itself if it is bounded, by the near piece and the far ones if not."""
+    low, high = _bounding_box(lo, hi, A, b) if len(b) else (lo, hi)
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        yield Piece("domain", network, low, high, A, b)
         return
-    radius = _radius(network, lo, hi)
-    yield Piece("near", network, np.maximum(lo, -radius), np.minimum(hi, radius), A, b)
-    lo, hi = domain.bounds(d)
-    for i in range(d):
+    radius = _radius(network, low, high)
+    yield Piece("near", network, np.maximum(low, -radius), np.minimum(high, radius), A, b)
+    for i in range(lo.size):
         for sign in (-1, 1):
-            end = lo[i] if sign < 0 else hi[i]
-            if not np.isfinite(end):
+            if not np.isfinite(low[i] if sign < 0 else high[i]):
                 yield _far(network, lo, hi, A, b, i, sign, radius)
+
+
+def _input_rows(network: ReLUNetwork) -> FloatArray | None:
+    """All weights that read the input, one under the other; None if they are more than the inputs."""
+    blocks = [layer.weights[0] for layer in network.layers if 0 in layer.weights]
+    if not 0 < sum(w.shape[0] for w in blocks) <= network.input_size:
+        return None
+    return np.vstack([w.toarray() if sparse.issparse(w) else w for w in blocks])
+
+
+def _in_row_space(network: ReLUNetwork, n: int) -> ReLUNetwork:
+    """Return the network as a function of what its weights see of the input.
+
+    On the whole space only those n numbers matter. They are let range over all of R^n, which
+    loses nothing where the rows are independent and is sound where they are not. The output's own
+    linear part has no kink and is left out.
+    """
+    layers, start = [], 0
+    for layer in network.layers:
+        weights = dict(layer.weights)
+        if 0 in weights:
+            size = layer.size
+            weights[0] = np.eye(size, n, start)
+            start += size
+        layers.append(Layer(weights, layer.bias, layer.negative_slope))
+    output = {k: w for k, w in network.output_weights.items() if k}
+    return ReLUNetwork(n, layers, output, network.output_bias)
 
 
 def _radius(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> float:
