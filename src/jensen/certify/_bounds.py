@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
 EPS = float(np.finfo(np.float64).eps)
@@ -117,50 +118,71 @@ def interval_bounds(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> Int
     return Intervals(lows, highs)
 
 
+@dataclass(frozen=True)
+class AdjointBounds:
+    """Sound bounds on every adjoint g_v = df/dh_v, and lower bounds on every jump: lists over hidden layers."""
+
+    low: list[FloatArray]
+    high: list[FloatArray]
+    jump: list[FloatArray]
+
+
 def adjoint_bounds(
-    network: ReLUNetwork, slopes: tuple[list[FloatArray], list[FloatArray]]
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Sound bounds on every adjoint g_v = df/dh_v over all patterns that the slopes allow.
+    network: ReLUNetwork, slopes: tuple[list[FloatArray], list[FloatArray]], jumps: JumpWeights
+) -> AdjointBounds:
+    """Bound adjoints and jumps over all patterns that the slopes allow.
 
     Parameters
     ----------
     network : ReLUNetwork
     slopes : two lists of (n_l,) arrays
         Least and largest slope of every neuron, as `Intervals.slopes` gives them.
+    jumps : JumpWeights
 
-    Returns
-    -------
-    low, high : lists over hidden layers of (n_l,) arrays
-        Where only nonnegative terms enter, a lower bound of zero is exact and not widened.
+    Notes
+    -----
+    Where only nonnegative terms enter, a lower bound of zero is exact and not widened.
     """
-    factor = rounding_factor(network)
     depth = network.depth
-    low: list[FloatArray] = [np.empty(0)] * (depth + 1)
-    high: list[FloatArray] = [np.empty(0)] * (depth + 1)
+    factor = rounding_factor(network)
+    # Ranges of df/dz of every layer; the output's is exactly 1.
+    derivatives: dict[int, tuple[FloatArray, FloatArray]] = {depth + 1: (np.ones(1), np.ones(1))}
+    low: list[FloatArray] = [np.empty(0)] * depth
+    high: list[FloatArray] = [np.empty(0)] * depth
+    jump: list[FloatArray] = [np.empty(0)] * depth
     for source in range(depth, 0, -1):
+        targets = network.readers[source]
         n = network.layers[source - 1].size
-        lo, hi, size = np.zeros(n), np.zeros(n), np.zeros(n)
-        lo_signed, hi_signed = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-        for target in network.readers[source]:
-            plus, minus = split_signs(network.weight(target, source))
-            if target == depth + 1:
-                dlo = dhi = np.ones(1)
-            else:
-                dlo, dhi = _scaled(low[target], high[target], slopes[0][target - 1], slopes[1][target - 1])
-            largest = np.maximum(np.abs(dlo), np.abs(dhi))
-            for part, first, second, sign in ((plus, dlo, dhi, 1.0), (minus, dhi, dlo, -1.0)):
-                if part is None:
-                    continue
-                lo = lo + sign * (part.T @ first)
-                hi = hi + sign * (part.T @ second)
-                size = size + part.T @ largest
-                lo_signed |= np.asarray(part.T @ np.maximum(-sign * first, 0.0)) > 0
-                hi_signed |= np.asarray(part.T @ np.maximum(sign * second, 0.0)) > 0
-        # Sums of terms of one sign keep that sign in floating point.
-        lo, hi = lo - factor * size, hi + factor * size
-        low[source] = np.where(lo_signed, lo, np.maximum(lo, 0.0))
-        high[source] = np.where(hi_signed, hi, np.minimum(hi, 0.0))
-    return low[1:], high[1:]
+        terms = [(network.weight(t, source), *derivatives[t]) for t in targets]
+        lo, hi = _sum_bounds(terms, n, factor)
+        low[source - 1], high[source - 1], jump[source - 1] = lo, hi, lo
+        if jumps.changes(source):
+            terms = [(jumps.weight(t, source), *derivatives[t]) for t in targets]
+            jump[source - 1], _ = _sum_bounds(terms, n, factor)
+        derivatives[source] = _scaled(lo, hi, slopes[0][source - 1], slopes[1][source - 1])
+    return AdjointBounds(low, high, jump)
+
+
+def _sum_bounds(
+    terms: list[tuple[Matrix, FloatArray, FloatArray]], n: int, factor: float
+) -> tuple[FloatArray, FloatArray]:
+    """Bounds of sum_t w_t' d_t for d_t in given intervals."""
+    lo, hi, size = np.zeros(n), np.zeros(n), np.zeros(n)
+    lo_signed, hi_signed = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    for w, dlo, dhi in terms:
+        plus, minus = split_signs(w)
+        largest = np.maximum(np.abs(dlo), np.abs(dhi))
+        for part, first, second, sign in ((plus, dlo, dhi, 1.0), (minus, dhi, dlo, -1.0)):
+            if part is None:
+                continue
+            lo = lo + sign * (part.T @ first)
+            hi = hi + sign * (part.T @ second)
+            size = size + part.T @ largest
+            lo_signed |= np.asarray(part.T @ np.maximum(-sign * first, 0.0)) > 0
+            hi_signed |= np.asarray(part.T @ np.maximum(sign * second, 0.0)) > 0
+    # Sums of terms of one sign keep that sign in floating point.
+    lo, hi = lo - factor * size, hi + factor * size
+    return np.where(lo_signed, lo, np.maximum(lo, 0.0)), np.where(hi_signed, hi, np.minimum(hi, 0.0))
 
 
 def _scaled(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from importlib.util import find_spec
 from math import comb, inf
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +22,7 @@ from jensen.certify._progress import Callback, Clock, Progress
 from jensen.certify._relax import relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds, unbounded
 from jensen.certify._tasks import Ground, Question, Task, execute
+from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Kind, Verdict, Witness
 from jensen.certify._witness import Neuron, from_kink
 from jensen.errors import DomainError
@@ -31,6 +34,8 @@ REGIONS_PER_SECOND = 2e5
 """What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
 TINY = 400
 """Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
+COMPILING = 15.0
+"""Seconds that the enumeration's compilation takes, once per machine."""
 
 
 def check(
@@ -138,6 +143,7 @@ class _Check:
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.ledger = Ledger(network)
         self.exact = ExactDomain(domain, network.input_size, wrt)
+        self.jumps = JumpWeights(network)
         self.witness: Witness | None = None
         self.known: Intervals = unbounded(network)
 
@@ -170,20 +176,22 @@ class _Check:
         """Choose what decides the rest; the last of these stages has no limit of its own."""
         if method == "branch":
             return [("branch", lambda: self._branch(inf))]
-        if method == "enumerate" or self._is_tiny():
-            return [("enumerate", lambda: self._enumerate(inf))]
-        cost = self._regions_at_most() / REGIONS_PER_SECOND
-        if cost > 3600:
+        enumerate_all = ("enumerate", lambda: self._enumerate(inf))
+        if method == "enumerate" or self._is_easily_enumerated():
+            return [enumerate_all]
+        seconds = self._regions_at_most() / REGIONS_PER_SECOND
+        if seconds > 3600:
             return [("branch", lambda: self._branch(inf))]
         return [
-            ("branch", lambda: self._branch(max(1.0, cost / 2))),
-            ("enumerate", lambda: self._enumerate(4 * cost + 5)),
+            ("branch", lambda: self._branch(seconds / 2 + (1.0 if _is_compiled() else COMPILING))),
+            ("enumerate", lambda: self._enumerate(4 * seconds + 5 + COMPILING)),
             ("branch", lambda: self._branch(inf)),
         ]
 
-    def _is_tiny(self) -> bool:
-        """Whether walking all frontiers, in exact arithmetic even, costs next to nothing."""
-        return self._regions_at_most() <= TINY
+    def _is_easily_enumerated(self) -> bool:
+        """Whether walking all frontiers costs next to nothing."""
+        regions = self._regions_at_most()
+        return regions <= TINY or (_is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
 
     def _verdict(self, reason: str, lowering_error: float | None) -> Verdict:
         ledger = self.ledger
@@ -218,7 +226,7 @@ class _Check:
 
     def _rules(self) -> dict[str, Any]:
         """Signs of the weights, and neurons that the chosen inputs cannot switch."""
-        bounds = jump_lower_bounds(self.network, self.known)
+        bounds = jump_lower_bounds(self.network, self.known, self.jumps)
         moving = {j for step in self.exact.directions for j in step}
         for bound, moved in zip(bounds, _moved_by(self.network, moving), strict=True):
             bound[~moved] = inf
@@ -230,8 +238,9 @@ class _Check:
             self.network,
             self.domain,
             self.exact,
+            self.jumps,
             seed=self.seed,
-            targets=() if self._is_tiny() else self.ledger.open,
+            targets=() if self._is_easily_enumerated() else self.ledger.open,
             deadline=self.clock.deadline,
             report=lambda _: self._tell("falsify"),
         )
@@ -249,10 +258,10 @@ class _Check:
         """Intervals over the domain, and linear relaxation where it is bounded."""
         lo, hi = self.domain.bounds(self.network.input_size)
         self.known = interval_bounds(self.network, lo, hi)
-        self.ledger.settle("bound", jump_lower_bounds(self.network, self.known))
+        self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
         if self.ledger.left and np.isfinite(lo).all() and np.isfinite(hi).all():
             self.known = relaxed_bounds(self.network, lo, hi, self.known)
-            self.ledger.settle("bound", jump_lower_bounds(self.network, self.known))
+            self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
         fixed = sum(int((~s).sum()) for s in self.known.switching(self.network))
         return {"fixed": fixed}
 
@@ -262,7 +271,7 @@ class _Check:
 
         jobs = effective_n_jobs(self.n_jobs)
         began = perf_counter()
-        question = Question(self.network, self.domain, self.wrt)
+        question = Question(self.network, self.domain, self.wrt, self.jumps)
         grounds = [Ground.of(piece) for piece in pieces(self.network, self.domain)]
         pending = dict.fromkeys(self.ledger.open, len(grounds))
         bounds = dict.fromkeys(pending, inf)
@@ -306,7 +315,7 @@ class _Check:
             self.domain,
             self.wrt,
             needed=needed,
-            exact=self._is_tiny(),
+            exact=self._regions_at_most() <= TINY,
             time_limit=None if limit == inf else limit,
             progress=lambda *_: self._tell("enumerate"),
         )
@@ -329,6 +338,13 @@ class _Check:
         n, d = self.network.n_neurons, self.network.input_size
         d = min(d, self.network.widths[0] if self.network.widths else d)
         return float(sum(comb(n, k) for k in range(min(n, d) + 1))) if n < 500 or d < 8 else inf
+
+
+def _is_compiled() -> bool:
+    """Whether the enumeration's compiled code lies ready, found out without loading it."""
+    spec = find_spec("jensen.geometry")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return any(True for folder in folders for _ in Path(folder, "__pycache__").glob("*.nbi"))
 
 
 def _divided(task: Task, nodes: list[Any], jobs: int, in_flight: int) -> list[Task]:

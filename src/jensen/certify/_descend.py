@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, ReLUNetwork, times, times_transpose
 
 
@@ -31,6 +32,7 @@ class Descent:
     Parameters
     ----------
     network : ReLUNetwork
+    jumps : JumpWeights
     layers, indices : (batch,) int arrays
         The neuron of every row; layers count from 1.
     lo, hi : (d,) arrays
@@ -42,13 +44,14 @@ class Descent:
     def __init__(
         self,
         network: ReLUNetwork,
+        jumps: JumpWeights,
         layers: NDArray[np.intp],
         indices: NDArray[np.intp],
         lo: FloatArray,
         hi: FloatArray,
         mask: FloatArray,
     ) -> None:
-        self.network, self.layers, self.indices = network, layers, indices
+        self.network, self.jumps, self.layers, self.indices = network, jumps, layers, indices
         self.lo, self.hi, self.mask = lo, hi, mask
         self.rows = np.arange(len(layers))
         self.gain = np.empty(len(layers))
@@ -108,8 +111,7 @@ class Descent:
         return points, across, z, off
 
     def _jump(self, z: list[FloatArray]) -> FloatArray:
-        slopes = [np.where(v > 0, 1.0, lay.negative_slope) for v, lay in zip(z, self.network.layers, strict=True)]
-        return self.gain * self._own(self.network.backward(slopes)[1:])
+        return self._own(self.jumps.at(self.network.slopes(z)))
 
     def _own(self, values: list[FloatArray]) -> FloatArray:
         """Pick every row's own neuron."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from jensen.certify._descend import Descent
 from jensen.certify._exact_domain import ExactDomain
+from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Witness
 from jensen.certify._witness import Neuron, confirm
 from jensen.network import Domain, FloatArray, ReLUNetwork
@@ -112,6 +113,7 @@ def falsify(
     network: ReLUNetwork,
     domain: Domain,
     exact: ExactDomain,
+    jumps: JumpWeights,
     *,
     seed: int = 0,
     targets: Sequence[Neuron] = (),
@@ -127,6 +129,7 @@ def falsify(
     network : ReLUNetwork
     domain : Domain
     exact : ExactDomain
+    jumps : JumpWeights
     seed : int
     targets : sequence of (layer, index)
         Neurons whose jumps are worth descending: those that nothing has proved yet.
@@ -159,7 +162,7 @@ def falsify(
         if round_ % 2 and any(len(p) for p in seen.places):
             near = np.concatenate(seen.places)
         count = max(2, min(4 * 2**round_, budget // 17))
-        _round(network, domain, lines, count, near, seen, budget)
+        _round(network, domain, jumps, lines, count, near, seen, budget)
         if report is not None:
             report(min((float(w.min(initial=np.inf)) for w in seen.worst), default=np.inf))
         if seen.witness is not None:
@@ -169,7 +172,7 @@ def falsify(
         if perf_counter() > min(began + seconds, deadline):
             break
         rows = min(most, (2 + 2 * round_) * len(targets))
-        _descents(network, domain, lines, targets, rows, 20 * (1 + round_), seen)
+        _descents(network, domain, jumps, lines, targets, rows, 20 * (1 + round_), seen)
         if report is not None:
             report(min((float(w.min(initial=np.inf)) for w in seen.worst), default=np.inf))
         if seen.witness is not None:
@@ -180,6 +183,7 @@ def falsify(
 def _descents(
     network: ReLUNetwork,
     domain: Domain,
+    jumps: JumpWeights,
     lines: Lines,
     targets: Sequence[Neuron],
     rows: int,
@@ -199,7 +203,7 @@ def _descents(
         points[second] = places[lines.rng.integers(len(places), size=rows - rows // 2)]
     width = np.where(np.isfinite(lines.hi - lines.lo), lines.hi - lines.lo, 0.0)
     inner = lines.lo + 1e-4 * width, lines.hi - 1e-4 * width
-    descent = Descent(network, layers, indices, *inner, lines.mask)
+    descent = Descent(network, jumps, layers, indices, *inner, lines.mask)
     found = descent.run(np.clip(points, *inner), steps, 0.25 * span)
     for k in np.argsort(found.jump)[:12]:
         if not found.jump[k] < 0:
@@ -214,6 +218,7 @@ def _descents(
 def _round(
     network: ReLUNetwork,
     domain: Domain,
+    jumps: JumpWeights,
     lines: Lines,
     count: int,
     near: FloatArray | None,
@@ -232,7 +237,7 @@ def _round(
     flat = x.reshape(-1, lines.d)
     preactivations, values = network.forward(flat)
     values = values.reshape(len(points), grid.size)
-    _kinks(network, domain, points, directions, t, preactivations, seen, budget)
+    _kinks(network, domain, jumps, points, directions, t, preactivations, seen, budget)
     for stride in (1, 4, 8):
         if seen.witness is None:
             _triples(network, domain, x, values, stride, seen)
@@ -281,6 +286,7 @@ def _localise(network: ReLUNetwork, a: FloatArray, b: FloatArray) -> tuple[Float
 def _kinks(
     network: ReLUNetwork,
     domain: Domain,
+    jumps: JumpWeights,
     points: FloatArray,
     directions: FloatArray,
     t: FloatArray,
@@ -307,8 +313,8 @@ def _kinks(
             continue
         seen.kinks += line.size
         x = points[line] + where[:, None] * directions[line]
-        adjoint = network.adjoint(x)[position][np.arange(line.size), neuron]
-        jump = (1.0 - network.layers[position].negative_slope[neuron]) * adjoint
+        slopes = network.slopes(network.preactivations(x))
+        jump = jumps.at(slopes)[position][np.arange(line.size), neuron]
         order = np.argsort(jump)
         np.minimum.at(seen.worst[position], neuron, jump)
         seen.places[position] = x[order[:8]]

@@ -9,6 +9,7 @@ coefficients that had to be rounded are covered by widened right-hand sides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import highspy
@@ -18,6 +19,7 @@ from scipy import sparse
 from jensen.certify._bounds import EPS, Intervals, adjoint_bounds, rounding_factor
 from jensen.certify._highs import quiet_highs
 from jensen.certify._pieces import Piece
+from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
 Neuron = tuple[int, int]
@@ -56,7 +58,7 @@ class _Expression:
 
 
 class Programme:
-    """min (1 - a_v) g_v over {x in the piece : z_v(x) = 0}, relaxed.
+    """The least jump of v over {x in the piece : z_v(x) = 0}, relaxed.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class Programme:
     neuron : (layer, index)
     intervals : Intervals
         Sound, finite bounds on all pre-activations over the kink.
+    jumps : JumpWeights
 
     Attributes
     ----------
@@ -73,7 +76,8 @@ class Programme:
         Their indicator columns.
     """
 
-    def __init__(self, piece: Piece, neuron: Neuron, intervals: Intervals) -> None:
+    def __init__(self, piece: Piece, neuron: Neuron, intervals: Intervals, jumps: JumpWeights) -> None:
+        self.jumps = jumps
         self.piece, self.neuron, self.intervals = piece, neuron, intervals
         self.network = piece.network
         d = self.network.input_size
@@ -188,16 +192,20 @@ class Programme:
     def _backward(self) -> _Expression:
         """Express the jump of the neuron by indicators, adjoints and their products."""
         network, (layer_v, v) = self.network, self.neuron
-        slopes = self.intervals.slopes(network)
-        low, high = adjoint_bounds(network, slopes)
+        bounds = adjoint_bounds(network, self.intervals.slopes(network), self.jumps)
+        low, high = bounds.low, bounds.high
         mass = adjoint_mass(network)
         reached = self._reached()
         products: dict[Neuron, _Expression] = {}
 
-        def adjoint(layer: int, i: int) -> _Expression:
-            total = _Expression({}, 0.0, self._factor * float(mass[layer - 1][i]))
+        def adjoint(layer: int, i: int, weight: Callable[[int, int], Matrix]) -> _Expression:
+            total = _Expression({}, 0.0, 0.0)
             for target in network.readers[layer]:
-                w = network.weight(target, layer)
+                w = weight(target, layer)
+                onward = [1.0] if target == network.depth + 1 else mass[target - 1]
+                total.error += self._factor * sum(
+                    abs(value) * float(onward[u]) for u, value in _nonzeros_of_column(w, i)
+                )
                 if target == network.depth + 1:
                     total.constant += float(w[0, i])
                     continue
@@ -215,7 +223,7 @@ class Programme:
                 sign = self.sign(layer, int(i))
                 if sign < 0 and slope == 0:
                     continue
-                g = adjoint(layer, int(i))
+                g = adjoint(layer, int(i), network.weight)
                 if sign:
                     products[layer, int(i)] = _scaled(g, 1.0 if sign > 0 else slope)
                     continue
@@ -229,10 +237,7 @@ class Programme:
                     product = _scaled(g, slope)
                     product.entries[gated] = product.entries.get(gated, 0.0) + gain
                 products[layer, int(i)] = product
-        gain = 1.0 - float(network.layers[layer_v - 1].negative_slope[v])
-        jump = _scaled(adjoint(layer_v, v), gain)
-        jump.error *= 1.0 + abs(gain)
-        return jump
+        return adjoint(layer_v, v, self.jumps.weight)
 
     def _product(self, g: _Expression, a: int, low: float, high: float) -> int:
         """Column for a * g with g in [low, high]: McCormick's envelope, exact once a is 0 or 1."""
@@ -335,7 +340,7 @@ class Programme:
 
 
 def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
-    """Sums over paths of absolute weights from every hidden neuron to the output."""
+    """Sums over paths of absolute weights from every pre-activation to the output."""
     mass: list[FloatArray] = [np.zeros(n) for n in network.widths]
     for source in range(network.depth, 0, -1):
         for target in network.readers[source]:
@@ -343,8 +348,8 @@ def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
             if target == network.depth + 1:
                 mass[source - 1] = mass[source - 1] + np.asarray(w.T @ np.ones(1))
             else:
-                slope = np.maximum(1.0, np.abs(network.layers[target - 1].negative_slope))
-                mass[source - 1] = mass[source - 1] + np.asarray(w.T @ (slope * mass[target - 1]))
+                mass[source - 1] = mass[source - 1] + np.asarray(w.T @ mass[target - 1])
+        mass[source - 1] = mass[source - 1] * np.maximum(1.0, np.abs(network.layers[source - 1].negative_slope))
     return mass
 
 

@@ -10,26 +10,23 @@ from __future__ import annotations
 import numpy as np
 
 from jensen.certify._bounds import Intervals, adjoint_bounds
+from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, ReLUNetwork
 
 
-def jump_lower_bounds(network: ReLUNetwork, intervals: Intervals) -> list[FloatArray]:
-    """Lower bounds on the jumps (1 - a_v) g_v of every neuron; +inf where it cannot switch.
+def jump_lower_bounds(network: ReLUNetwork, intervals: Intervals, jumps: JumpWeights) -> list[FloatArray]:
+    """Lower bounds on the jump of every neuron; +inf where it cannot switch.
 
     Parameters
     ----------
     network : ReLUNetwork
     intervals : Intervals
         Bounds on the pre-activations over the domain; infinite ones make this a pure rule on signs.
+    jumps : JumpWeights
     """
-    low, high = adjoint_bounds(network, intervals.slopes(network))
-    result = []
-    for layer, lo, hi, switches in zip(
-        network.layers, low, high, intervals.switching(network), strict=True
-    ):
-        gain = 1.0 - layer.negative_slope  # its sign is exact; a relative error leaves the sign alone
-        result.append(np.where(switches, np.where(gain > 0, gain * lo, gain * hi), np.inf))
-    return result
+    bounds = adjoint_bounds(network, intervals.slopes(network), jumps)
+    switching = intervals.switching(network)
+    return [np.where(moves, jump, np.inf) for moves, jump in zip(switching, bounds.jump, strict=True)]
 
 
 def unbounded(network: ReLUNetwork) -> Intervals:

@@ -16,6 +16,7 @@ from jensen.certify._pieces import Piece
 from jensen.certify._programme import Neuron, Programme
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
+from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Witness
 from jensen.certify._witness import confirm, from_kink
 from jensen.network import Domain, FloatArray, ReLUNetwork
@@ -49,7 +50,7 @@ class Ground:
         empty = any((lo > hi).any() for lo, hi in zip(cut_bounds.lo, cut_bounds.hi, strict=True))
         return None if empty else cut_bounds
 
-    def jump_bound(self, neuron: Neuron) -> float:
+    def jump_bound(self, neuron: Neuron, jumps: JumpWeights) -> float:
         """Sound lower bound of a neuron's jump over the piece, by intervals alone."""
         kink = self.kink(neuron)
         if kink is None:
@@ -58,7 +59,7 @@ class Ground:
         layer, i = neuron
         lo, hi = [v.copy() for v in kink.lo], [v.copy() for v in kink.hi]
         lo[layer - 1][i], hi[layer - 1][i] = -1.0, 1.0
-        return float(jump_lower_bounds(self.piece.network, Intervals(lo, hi))[layer - 1][i])
+        return float(jump_lower_bounds(self.piece.network, Intervals(lo, hi), jumps)[layer - 1][i])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ class Question:
     network: ReLUNetwork
     domain: Domain
     wrt: tuple[int, ...] | None
+    jumps: JumpWeights
 
 
 def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outcome:
@@ -96,7 +98,7 @@ def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outco
         return Outcome(task, Search(open=[]), None)
     exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
     probe = _Probe(question, ground.piece, exact, task.neuron)
-    programme = Programme(ground.piece, task.neuron, kink)
+    programme = Programme(ground.piece, task.neuron, kink, question.jumps)
     found = Tree(programme, question.network, exact, probe).search(list(task.nodes), deadline)
     witness = probe.witness
     if witness is None and found.kink is not None:
@@ -131,10 +133,10 @@ class _Probe:
         layer, i = self.neuron
         network = self.question.network
         x, normal = _onto_kink(network, x, self.neuron)
-        gain = 1.0 - network.layers[layer - 1].negative_slope[i]
-        jumps = gain * network.adjoint(x)[layer - 1][:, i]
+        z = network.preactivations(x)
+        jumps = self.question.jumps.at(network.slopes(z))[layer - 1][:, i]
         for k in np.flatnonzero(jumps < 0):
-            key = b"".join(np.packbits(z[k] > 0).tobytes() for z in network.preactivations(x))
+            key = b"".join(np.packbits(v[k] > 0).tobytes() for v in z)
             if key in self._tried:
                 continue
             self._tried.add(key)

@@ -260,8 +260,12 @@ class ReLUNetwork:
         """
         return self.forward(self._inputs(x))[1]
 
-    def _slopes(self, preactivations: list[FloatArray]) -> list[FloatArray]:
-        return [np.where(z > 0, 1.0, lay.negative_slope) for z, lay in zip(preactivations, self.layers, strict=True)]
+    def slopes(self, preactivations: list[FloatArray]) -> list[FloatArray]:
+        """Slopes of every neuron's activation at given pre-activations; a neuron at zero counts as inactive."""
+        return [
+            np.where(z > 0, 1.0, layer.negative_slope)
+            for z, layer in zip(preactivations, self.layers, strict=True)
+        ]
 
     def adjoint(self, x: ArrayLike) -> list[FloatArray]:
         """Derivatives g_v = df/dh_v of the output by every hidden neuron's activation.
@@ -277,11 +281,11 @@ class ReLUNetwork:
         -------
         list of (batch, n_l) arrays
         """
-        return self.backward(self._slopes(self.preactivations(x)))[1:]
+        return self.backward(self.slopes(self.preactivations(x)))[1:]
 
     def gradient(self, x: ArrayLike) -> FloatArray:
         """Gradient of the output by the inputs, as (batch, d); a neuron at zero counts as inactive."""
-        return self.backward(self._slopes(self.preactivations(x)))[0]
+        return self.backward(self.slopes(self.preactivations(x)))[0]
 
     def backward(self, slopes: list[FloatArray]) -> list[FloatArray]:
         """Derivatives of the output by every source, for given activation slopes.
