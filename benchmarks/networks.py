@@ -2,8 +2,9 @@
 
 Each is an ordinary ReLU multilayer perceptron fitted on the box [-1, 1]^d to a maximum of 30 random affine
 functions, with a penalty on sampled frontiers that bend down. A third or more of the hidden weights after the
-first layer are negative. `load(name, factor)` multiplies the negative ones among the later weights, the
-output's included, by the factor: 1 is the network as trained, 0 an ICNN, and in between lie both verdicts.
+first layer are negative. `load(name, factor)` multiplies the negative ones by the factor: 1 is the network as
+trained, 0 an ICNN, and in between lie both verdicts. Below 1 negative output weights are dropped, for
+training leaves them only at neurons that never switch, and shrunk they could switch and decide everything.
 
 The weights lie in `benchmarks/data` as float32 arrays; `python -m benchmarks.networks` trains them afresh
 (five minutes on one core) and prints what training reached.
@@ -90,7 +91,8 @@ def load(name: str, factor: float = 1.0) -> tuple[ReLUNetwork, Box]:
     name : str
         A key of `SPECS`.
     factor : float, default 1.0
-        Multiplies the negative weights of the layers after the first and of the output.
+        Multiplies the negative weights of the hidden layers after the first. Below 1, negative weights of
+        the output are set to zero.
 
     Returns
     -------
@@ -106,7 +108,9 @@ def load(name: str, factor: float = 1.0) -> tuple[ReLUNetwork, Box]:
     with np.load(DATA / f"{spec.name}.npz", allow_pickle=False) as arrays:
         weights = [arrays[f"weight{k}"].astype(np.float64) for k in range(len(spec.widths) + 1)]
         biases = [arrays[f"bias{k}"].astype(np.float64) for k in range(len(spec.widths) + 1)]
-    weights[1:] = [np.where(w < 0, factor * w, w) for w in weights[1:]]
+    if factor != 1:
+        weights[1:-1] = [np.where(w < 0, factor * w, w) for w in weights[1:-1]]
+        weights[-1] = np.maximum(weights[-1], 0)
     return from_arrays(weights, biases), Box(-1.0, 1.0)
 
 
