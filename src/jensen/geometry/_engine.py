@@ -217,7 +217,7 @@ class Engine:
         out, count = self.sink.out, int(self.reg[registers.STUCK])
         self.reg[registers.STUCK] = 0
         # Where floats are stuck again and again, stay exact for longer before the next attempt.
-        regions = int(self.reg[registers.REGIONS]) + int(self.reg[registers.STORED])
+        regions = int(self.reg[registers.REGIONS])
         often = regions - self._regions_then < 32 * count
         self._budget = self._budget * 2 if often else 1
         self._regions_then = regions

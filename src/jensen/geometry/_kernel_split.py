@@ -216,3 +216,52 @@ def side_facets(bits: Words, sign: NDArray[np.int8], rays: np.uint64, w: np.uint
         elif sign[r] == -1:
             below |= tight
     return below, above
+
+
+@njit(cache=True, nogil=True)
+def fork_facets(
+    bits: Words, bit_off: int, sign: NDArray[np.int8], n_rays: int, facets: Words, top: int, bit: int, sides: Words
+) -> None:
+    """Write the facets of the two sides of the cone on top, the negative one first."""
+    rays, words, off = u64(n_rays), u64(facets.shape[1]), u64(bit_off)
+    for w in range(words):
+        below, above = u64(0), u64(0)
+        for r in range(rays):
+            tight = bits[off + r * words + w]
+            if sign[r] == 1:
+                above |= tight
+            elif sign[r] == -1:
+                below |= tight
+        sides[0, w] = below & facets[top, w]
+        sides[1, w] = above & facets[top, w]
+    for side in range(2):
+        sides[side, bit >> 6] |= u64(1) << u64(bit & 63)
+
+
+@njit(cache=True, nogil=True)
+def side_sizes(sign: NDArray[np.int8], rays: int, edges: int) -> tuple[int, int]:
+    """Numbers of rays of the negative and of the positive side."""
+    lower, upper = edges, edges
+    for r in range(u64(rays)):
+        lower += sign[r] <= 0
+        upper += sign[r] >= 0
+    return lower, upper
+
+
+@njit(cache=True, nogil=True)
+def move_parent(
+    reals: FloatArray,
+    bits: Words,
+    off: int,
+    bit_off: int,
+    rays: int,
+    n: int,
+    words: int,
+    source: FloatArray,
+    old: Words,
+) -> None:
+    """Copy a cone to the scratch arena, from where both its sides are drawn."""
+    for i in range(u64(rays * (n + 1))):
+        source[i] = reals[u64(off) + i]
+    for i in range(u64(rays * words)):
+        old[i] = bits[u64(bit_off) + i]

@@ -7,9 +7,9 @@ from numba import njit
 
 from jensen.geometry._arrays import Ints, Net, Out, Stack, Words
 from jensen.geometry._bits import popcount, trailing_zeros
-from jensen.geometry._kernel_forms import UNIT, layer_forms, mark_zeros, mixed_signs, signs, u64
+from jensen.geometry._kernel_forms import layer_forms, mark_zeros, mixed_signs, signs, u64
 from jensen.geometry._kernel_leaf import certain_jump, count_simple, crossed, facet_neurons
-from jensen.geometry._kernel_refine import gather_rows, refine
+from jensen.geometry._kernel_sharpen import COARSE, sharpen, sharpen_new
 from jensen.geometry._kernel_split import (
     BIT,
     NEURON,
@@ -20,8 +20,10 @@ from jensen.geometry._kernel_split import (
     SPLITTER,
     draw_sides,
     find_edges,
+    fork_facets,
+    move_parent,
     new_rays,
-    side_facets,
+    side_sizes,
 )
 from jensen.geometry._kernel_store import active_bits, write_piece, write_rays
 from jensen.geometry._program import ACTIVE, FIXED, FOLLOW, INACTIVE, SPLIT, ZERO
@@ -32,9 +34,6 @@ DONE, RUNNING, GROW, FLUSH, VIOLATED = range(5)
 
 SP, RANK, BASE, REGIONS, OPEN, STUCK, CHECK, STOP, STORE, LAST, STORED, N_RAYS, N_FACETS, RESTRICTED, PRUNE = range(15)
 """Integer registers of the walk."""
-
-COARSE = 1e-9
-"""Error bound from which on a new ray is worth solving for anew."""
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +114,7 @@ def _leave_open(stack: Stack, out: Out, reg: Ints, first: int, bits: Words) -> N
 def _facets(
     net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: int, mask: Words, fresh: int
 ) -> bool:
-    """Count, test or store the frontiers of a region; True if a violation ends the walk.
+    """Take a finished region: count, test or store its frontiers; True if a violation ends the walk.
 
     Parameters
     ----------
@@ -129,6 +128,7 @@ def _facets(
     state, simple = stack.state, stack.frame[top, SIMPLE] == 1
     check, storing, restricted, gamma = reg[CHECK] == 1, reg[STORE] == 1, reg[RESTRICTED] == 1, net.gamma[-1]
     ready = len(net.starts) - 1
+    reg[REGIONS] += 1
     for w in range(words):
         left = mask[w]
         while left:
@@ -205,93 +205,10 @@ def _facets(
 
 
 @njit(cache=True, nogil=True)
-def _visit(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: int, mask: Words, fresh: int) -> bool:
-    """Take a finished region; True if a violation ends the walk."""
-    reg[REGIONS] += 1
-    if reg[CHECK] == 0 and stack.frame[top, SIMPLE] == 1:
-        count_simple(out.count, mask, stack.state, reg[BASE])
-        return False
-    return _facets(net, stack, out, reg, least, top, mask, fresh)
-
-
-@njit(cache=True, nogil=True)
-def _fork(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: int, k: int) -> bool:
-    """Visit both sides of the last split without building them; True if a violation ends the walk."""
-    words, bit = stack.facets.shape[1], reg[BASE] + k
-    bit_off = stack.frame[top, BIT]
-    rays = u64(stack.frame[top, RAYS])
-    own = stack.bits[bit_off : bit_off + stack.frame[top, RAYS] * words]
-    sides = stack.work[:2]
-    for w in range(words):
-        below, above = side_facets(own, stack.sign, rays, u64(w), u64(words))
-        sides[0, w] = below & stack.facets[top, w]
-        sides[1, w] = above & stack.facets[top, w]
-    for side in range(2):
-        sides[side, bit >> 6] |= u64(1) << u64(bit & 63)
-        stack.state[k] = ACTIVE if side else INACTIVE
-        after = k + 1
-        while after < len(net.kind):
-            after = _settle(net, stack, after)
-        if _visit(net, stack, out, reg, least, top, sides[side], bit):
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _sharpen_new(net: Net, stack: Stack, reg: Ints, rays: int, edges: int, bit: int) -> None:
-    """Refine the new rays whose error bound has grown too much."""
-    n, words, source = stack.forms.shape[0], stack.facets.shape[1], stack.scratch
-    first = rays * (n + 1)
-    tight = stack.work[2]
-    for e in range(edges):
-        if source[first + n * edges + e] < COARSE:
-            continue
-        p, q = stack.pairs[e, 0] * words, stack.pairs[e, 1] * words
-        for w in range(words):
-            tight[w] = stack.scratch_bits[p + w] & stack.scratch_bits[q + w]
-        tight[bit >> 6] |= u64(1) << u64(bit & 63)
-        count = gather_rows(
-            tight, 0, words, reg[BASE], net.boundary, net.boundary_error,
-            stack.forms, stack.size, stack.error, stack.rows,
-        )  # fmt: skip
-        if count >= n - 1:
-            refine(source, first + e, edges, stack.rows, count, stack.chosen, stack.space)
-
-
-@njit(cache=True, nogil=True)
-def _split(net: Net, stack: Stack, reg: Ints, top: int, k: int) -> bool:
-    """Replace the cone on top of the stack by its two sides; False (and nothing done) if there is no room."""
-    frame, n, words = stack.frame, stack.forms.shape[0], stack.facets.shape[1]
-    rays, off, bit_off = frame[top, RAYS], frame[top, REAL], frame[top, BIT]
-    sign, reals, bits = stack.sign, stack.reals, stack.bits
-    edges = find_edges(bits, sign, stack.pairs, stack.scratch_bits, bit_off, rays, reg[RANK], words)
-    if edges < 0:
-        return False
-    zeros, above = 0, 0
-    for r in range(rays):
-        zeros += sign[r] == 0
-        above += sign[r] == 1
-    upper, lower = above + zeros + edges, rays - above + edges
-    if (
-        off + (lower + upper) * (n + 1) > len(reals)
-        or bit_off + (lower + upper) * words > len(bits)
-        or (rays + edges) * (n + 1) > len(stack.scratch)
-    ):
-        return False
-    # The parent moves to the scratch arena, its edges' new rays behind it, and both sides are drawn from there.
-    source, old = stack.scratch, stack.scratch_bits
-    for i in range(u64(rays * (n + 1))):
-        source[i] = reals[u64(off) + i]
-    for i in range(u64(rays * words)):
-        old[i] = bits[u64(bit_off) + i]
-    worst = new_rays(source, stack.z, stack.pairs, edges, rays, n, stack.size[k], stack.error[k])
-    if worst >= COARSE and reg[RANK] == n:
-        _sharpen_new(net, stack, reg, rays, edges, reg[BASE] + k)
-    draw_sides(
-        reals, bits, frame, stack.facets, sign, source, old, stack.pairs, edges, top, n, k, reg[BASE] + k, words,
-        lower, upper,
-    )  # fmt: skip
-    return True
+def _finish(net: Net, stack: Stack, k: int) -> None:
+    """Set the states of all neurons from k on, none of which splits."""
+    while k < len(net.kind):
+        k = _settle(net, stack, k)
 
 
 @njit(cache=True, nogil=True)
@@ -325,67 +242,16 @@ def _store(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, top: 
 
 
 @njit(cache=True, nogil=True)
-def _vanishes(net: Net, stack: Stack, base: int, k: int, off: int, step: int, at: int) -> bool:
-    """Whether a neuron is zero on a ray since all that it reads is: what floats cannot see in a sum."""
-    d = stack.forms.shape[0] - 1
-    if net.bias[k] != 0.0 and stack.reals[off + d * step] != 0.0:
-        return False
-    for c in range(d):
-        if net.weights[c, k] != 0.0 and stack.reals[off + c * step] != 0.0:
-            return False
-    layer = net.layer_of[k]
-    for source in range(net.reads_ptr[layer], net.reads_ptr[layer + 1]):
-        for j in range(net.reads[source, 0], net.reads[source, 1]):
-            slope = 1.0 if stack.state[j] == ACTIVE else net.slope[j]
-            if slope == 0.0 or net.weights[d + j, k] == 0.0:
-                continue
-            bit = base + net.leader[j]
-            if (stack.bits[at + (bit >> 6)] >> u64(bit & 63)) & u64(1):
-                continue
-            for c in range(d + 1):
-                if stack.forms[c, j] != 0.0 and stack.reals[off + c * step] != 0.0:
-                    return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _sharpen(net: Net, stack: Stack, reg: Ints, top: int, k: int) -> bool:
-    """Settle what rays have an open sign on top: mark exact zeros, refine the others; True if that helped."""
-    n, words, rays = stack.forms.shape[0], stack.facets.shape[1], stack.frame[top, RAYS]
-    bit = reg[BASE] + k
-    off, bit_off, better = stack.frame[top, REAL], stack.frame[top, BIT], False
-    fixed = 1.2 * stack.error[k] + stack.size[k] * (n + 3) * (1.1 * UNIT)
-    for r in range(rays):
-        eps = stack.reals[off + n * rays + r]
-        here = bit_off + r * words
-        if abs(stack.z[r]) <= stack.size[k] * eps + fixed:
-            if (stack.bits[here + (bit >> 6)] >> u64(bit & 63)) & u64(1):
-                continue
-            if _vanishes(net, stack, reg[BASE], k, off + r, rays, here):
-                stack.bits[here + (bit >> 6)] |= u64(1) << u64(bit & 63)
-                stack.frame[top, SIMPLE] = 0
-                better = True
-                continue
-            if reg[RANK] != n:
-                continue
-            count = gather_rows(
-                stack.bits, here, words, reg[BASE], net.boundary, net.boundary_error,
-                stack.forms, stack.size, stack.error, stack.rows,
-            )  # fmt: skip
-            if count >= n - 1 and refine(
-                stack.reals, off + r, rays, stack.rows, count, stack.chosen, stack.space
-            ):
-                better = True
-    return better
-
-
-@njit(cache=True, nogil=True)
 def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: int) -> int:
     """Take nodes from the stack until it is empty, a number of them is done, or Python is needed."""
     total, words, base, n = len(net.kind), stack.facets.shape[1], reg[BASE], stack.forms.shape[0]
     frame, reals, bits, z, sign = stack.frame, stack.reals, stack.bits, stack.z, stack.sign
     forms, size, error, state = stack.forms, stack.size, stack.error, stack.state
     kind, starts, layer_of = net.kind, net.starts, net.layer_of
+    facets, pairs, source, old = stack.facets, stack.pairs, stack.scratch, stack.scratch_bits
+    count, sides = out.count, stack.work[:2]
+    quick = reg[CHECK] == 0
+    last = reg[LAST] if reg[STORE] == 0 else -1
     room, stuck_room = len(out.open_first), len(out.stuck_at)
     for _ in range(nodes):
         if reg[SP] == 0:
@@ -412,7 +278,7 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
             sure = mixed_signs(
                 reals, bits, z, sign, forms, k, size[k], error[k], off, bit_off, rays, words, base + k
             )  # fmt: skip
-            if not sure and _sharpen(net, stack, reg, top, k):
+            if not sure and sharpen(net, stack, base, reg[RANK], top, k):
                 continue
             if not sure:
                 at = reg[STUCK]
@@ -421,15 +287,39 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                 reg[STUCK] += 1
                 pending = False
             elif positive and negative:
-                if reg[STORE] == 0 and k == reg[LAST]:
-                    if _fork(net, stack, out, reg, least, top, k):
-                        return VIOLATED
-                elif _split(net, stack, reg, top, k):
-                    reg[SP] += 2
-                else:
-                    frame[top, NEURON] = k
-                    return GROW
                 pending = False
+                if k == last:
+                    # Both sides are finished regions, and need not be built to be counted and tested.
+                    fork_facets(bits, bit_off, sign, rays, facets, top, base + k, sides)
+                    for side in range(2):
+                        state[k] = ACTIVE if side else INACTIVE
+                        if k + 1 < total:
+                            _finish(net, stack, k + 1)
+                        if quick and frame[top, SIMPLE] == 1:
+                            reg[REGIONS] += 1
+                            count_simple(count, sides[side], state, base)
+                        elif _facets(net, stack, out, reg, least, top, sides[side], base + k):
+                            return VIOLATED
+                else:
+                    edges = find_edges(bits, sign, pairs, old, bit_off, rays, reg[RANK], words)
+                    lower, upper = (0, 0) if edges < 0 else side_sizes(sign, rays, edges)
+                    if (
+                        edges < 0
+                        or off + (lower + upper) * (n + 1) > len(reals)
+                        or bit_off + (lower + upper) * words > len(bits)
+                        or (rays + edges) * (n + 1) > len(source)
+                    ):
+                        frame[top, NEURON] = k
+                        return GROW
+                    move_parent(reals, bits, off, bit_off, rays, n, words, source, old)
+                    worst = new_rays(source, z, pairs, edges, rays, n, size[k], error[k])
+                    if worst >= COARSE and reg[RANK] == n:
+                        sharpen_new(net, stack, reg[BASE], rays, edges, base + k)
+                    draw_sides(
+                        reals, bits, frame, facets, sign, source, old, pairs, edges, top, n, k, base + k, words,
+                        lower, upper,
+                    )  # fmt: skip
+                    reg[SP] += 2
             else:
                 mark_zeros(bits, sign, base + k, bit_off, rays, words)
                 frame[top, SIMPLE] = 0
@@ -440,7 +330,10 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                 if not _store(net, stack, out, reg, least, top):
                     frame[top, NEURON] = total
                     return FLUSH
-            elif _visit(net, stack, out, reg, least, top, stack.facets[top], -1):
+            elif quick and frame[top, SIMPLE] == 1:
+                reg[REGIONS] += 1
+                count_simple(count, facets[top], state, base)
+            elif _facets(net, stack, out, reg, least, top, facets[top], -1):
                 return VIOLATED
         reg[SP] -= 1
     return DONE if reg[SP] == 0 else RUNNING
