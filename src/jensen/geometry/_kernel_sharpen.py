@@ -7,7 +7,7 @@ from numba import njit
 from jensen.geometry._arrays import Net, Stack
 from jensen.geometry._kernel_forms import UNIT, u64
 from jensen.geometry._kernel_refine import gather_rows, refine
-from jensen.geometry._kernel_split import RAYS, REAL, BIT, SIMPLE
+from jensen.geometry._kernel_split import BIT, RAYS, REAL
 from jensen.geometry._program import ACTIVE
 
 COARSE = 1e-3
@@ -74,7 +74,6 @@ def sharpen(net: Net, stack: Stack, base: int, rank: int, top: int, k: int) -> b
                 continue
             if _vanishes(net, stack, base, k, off + r, rays, here):
                 stack.bits[here + (bit >> 6)] |= u64(1) << u64(bit & 63)
-                stack.frame[top, SIMPLE] = 0
                 better = True
                 continue
             if rank != n:

@@ -265,3 +265,32 @@ def move_parent(
         source[i] = reals[u64(off) + i]
     for i in range(u64(rays * words)):
         old[i] = bits[u64(bit_off) + i]
+
+
+@njit(cache=True, nogil=True)
+def drop_zeros(
+    bits: Words,
+    sign: NDArray[np.int8],
+    bit: int,
+    bit_off: int,
+    n_rays: int,
+    n_words: int,
+    facets: Words,
+    top: int,
+) -> bool:
+    """Forget where a neuron that does not split a cone vanishes on it, unless it does on a whole facet.
+
+    Such a neuron bounds nothing, here or below, so that cones stay simple; True if it could be forgotten.
+    """
+    rays, words, off = u64(n_rays), u64(n_words), u64(bit_off)
+    for w in range(words):
+        others = u64(0)
+        for r in range(rays):
+            if sign[r] != 0:
+                others |= bits[off + r * words + w]
+        if facets[top, w] & ~others:
+            return False
+    keep = ~(u64(1) << u64(bit & 63))
+    for r in range(rays):
+        bits[off + r * words + u64(bit >> 6)] &= keep
+    return True

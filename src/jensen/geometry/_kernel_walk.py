@@ -19,6 +19,7 @@ from jensen.geometry._kernel_split import (
     SIMPLE,
     SPLITTER,
     draw_sides,
+    drop_zeros,
     find_edges,
     fork_facets,
     move_parent,
@@ -321,8 +322,9 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                     )  # fmt: skip
                     reg[SP] += 2
             else:
-                mark_zeros(bits, sign, base + k, bit_off, rays, words)
-                frame[top, SIMPLE] = 0
+                if last < 0 or not drop_zeros(bits, sign, base + k, bit_off, rays, words, facets, top):
+                    mark_zeros(bits, sign, base + k, bit_off, rays, words)
+                    frame[top, SIMPLE] = 0
                 state[k] = ACTIVE if positive else (INACTIVE if negative else ZERO)
                 k += 1
         if pending:
