@@ -1,4 +1,4 @@
-"""`check`: the pipeline rules, falsify, bound, branch and bound, enumerate."""
+"""`check`: the pipeline rules, falsify, bound, descend, branch and bound, enumerate."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import numpy as np
 from jensen.certify._bounds import Intervals, interval_bounds
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._facet import Kink
-from jensen.certify._falsify import falsify
+from jensen.certify._falsify import Falsifier
 from jensen.certify._ledger import Ledger
-from jensen.certify._pieces import pieces
+from jensen.certify._pieces import Piece, pieces
 from jensen.certify._progress import Callback, Clock, Progress
-from jensen.certify._relax import relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds, unbounded
 from jensen.certify._tasks import Ground, Question, Task, execute
 from jensen.certify._twins import JumpWeights
@@ -146,6 +145,9 @@ class _Check:
         self.jumps = JumpWeights(network)
         self.witness: Witness | None = None
         self.known: Intervals = unbounded(network)
+        self.falsifier = Falsifier(
+            network, domain, self.exact, self.jumps, seed, lambda: self._tell("falsify")
+        )
 
     def decide(self, method: Method, lowering_error: float | None) -> Verdict:
         """Run the stages until the question is decided or time is up."""
@@ -155,6 +157,8 @@ class _Check:
             ("falsify", self._falsify),
             ("bound", self._bound),
         ]
+        if method == "branch" or not self._is_easily_enumerated():
+            stages.append(("descend", self._descend))
         stages += self._complete_stages(method)
         for name, stage in stages:
             began, before = perf_counter(), self.ledger.left
@@ -234,20 +238,29 @@ class _Check:
         return {}
 
     def _falsify(self) -> dict[str, Any]:
-        seen = falsify(
-            self.network,
-            self.domain,
-            self.exact,
-            self.jumps,
-            seed=self.seed,
-            targets=() if self._is_easily_enumerated() else self.ledger.open,
-            deadline=self.clock.deadline,
-            report=lambda _: self._tell("falsify"),
-        )
+        """Kinks and concave triples along random lines."""
+        deadline = min(perf_counter() + 0.5, self.clock.deadline)
+        try:
+            self.falsifier.along_lines(6, deadline)
+        finally:
+            self._take_seen("falsify")
+        return {"lines": self.falsifier.seen.lines, "kinks": self.falsifier.seen.kinks}
+
+    def _descend(self) -> dict[str, Any]:
+        """Local search for negative jumps of the neurons that are still open."""
+        open_neurons = self.ledger.open
+        deadline = min(perf_counter() + 0.5, self.clock.deadline)
+        try:
+            self.falsifier.descend(open_neurons, 3, deadline)
+        finally:
+            self._take_seen("descend")
+        return {"targets": len(open_neurons)}
+
+    def _take_seen(self, stage: str) -> None:
+        seen = self.falsifier.seen
         self.ledger.see(seen.worst)
         if seen.witness is not None:
-            self._found(seen.witness, "falsify")
-        return {"lines": seen.lines, "kinks": seen.kinks}
+            self._found(seen.witness, stage)
 
     def _found(self, witness: Witness, stage: str) -> None:
         self.witness = witness
@@ -255,13 +268,18 @@ class _Check:
             self.ledger.violated(neuron, _jump_at(self.network, witness, neuron), stage)
 
     def _bound(self) -> dict[str, Any]:
-        """Intervals over the domain, and linear relaxation where it is bounded."""
+        """Intervals over the domain; where it is bounded, linear relaxation over it and over every kink."""
         lo, hi = self.domain.bounds(self.network.input_size)
         self.known = interval_bounds(self.network, lo, hi)
         self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
         if self.ledger.left and np.isfinite(lo).all() and np.isfinite(hi).all():
-            self.known = relaxed_bounds(self.network, lo, hi, self.known)
+            ground = Ground.of(Piece("domain", self.network, lo, hi, *self.domain.inequalities(lo.size)))
+            self.known = ground.intervals
             self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
+            for neuron in self.ledger.open:
+                self.ledger.settle_one("bound", neuron, ground.jump_bound(neuron, self.jumps))
+                if self.clock.over:
+                    break
         fixed = sum(int((~s).sum()) for s in self.known.switching(self.network))
         return {"fixed": fixed}
 
