@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.geometry._exact_weights import Row
-from jensen.geometry._program import ACTIVE, FIXED, SPLIT, Program
+from jensen.geometry._program import Program
 from jensen.network import FloatArray
 
 Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
@@ -73,7 +72,7 @@ class Stack(NamedTuple):
 class Out(NamedTuple):
     """What the walk hands out."""
 
-    count: Ints  # (K,) frontiers by first neuron
+    counts: Ints  # (K,) frontiers by first neuron
     worst: FloatArray  # (K,)
     stuck: NDArray[np.int8]  # (S, K) states of nodes that floats cannot decide
     stuck_at: Ints  # (S,)
@@ -98,7 +97,9 @@ def _ranges(lists: list[list[tuple[int, int]]]) -> tuple[Ints, Ints]:
     return pointers.astype(np.int64), np.array(flat, dtype=np.int64).reshape(-1, 2)
 
 
-def build_net(program: Program, needed: Flags, moving: Flags, known: dict[int, float], boundary: list[Row]) -> Net:
+def build_net(
+    program: Program, needed: Flags, moving: Flags, known: dict[int, float], boundary: list[Row]
+) -> Net:
     """Lay a network out for the compiled loops."""
     network, d, total = program.network, program.d, program.n_neurons
     depth, starts = network.depth, program.starts
@@ -209,7 +210,7 @@ def build_out(d: int, total: int, words: int, *, records: int, regions: int, ray
     word: dict[str, Any] = {"dtype": np.uint64}
     whole: dict[str, Any] = {"dtype": np.int64}
     return Out(
-        count=np.zeros(total, **whole),
+        counts=np.zeros(total, **whole),
         worst=np.full(total, np.inf),
         stuck=np.zeros((records, total), **byte),
         stuck_at=np.zeros(records, **whole),
@@ -227,6 +228,3 @@ def build_out(d: int, total: int, words: int, *, records: int, regions: int, ray
         facet_jump=np.zeros(facets),
         facet_normal=np.zeros((facets, d)),
     )
-
-
-__all__ = ["ACTIVE", "FIXED", "SPLIT", "Bytes", "Flags", "Ints", "Net", "Out", "Stack", "Words"]

@@ -49,7 +49,13 @@ class Collector:
         size, d = self.tree.program.n_neurons, self.tree.program.d
         rays = regions * min(4 << d, 128)
         self.out = build_out(
-            d, size, self.words, records=64 + 4 * size, regions=regions, rays=rays, facets=regions * 4 * (d + 1)
+            d,
+            size,
+            self.words,
+            records=64 + 4 * size,
+            regions=regions,
+            rays=rays,
+            facets=regions * 4 * (d + 1),
         )
 
     @property
@@ -129,9 +135,7 @@ class Collector:
         tree, exact, d = self.tree, self.tree.exact, self.tree.program.d
         states = np.array(node.states, dtype=np.int8).reshape(1, -1)
         kind = tree.program.kinds.kind
-        active = sum(
-            tree.bit(v) for v, s in enumerate(node.states) if s == ACTIVE and kind[v] == SPLIT
-        )
+        active = sum(tree.bit(v) for v, s in enumerate(node.states) if s == ACTIVE and kind[v] == SPLIT)
         keys = [to_words(t, self.words) + to_words(active & ~t, self.words) for t in node.cone.tight]
         rays = np.array([[c / max(map(abs, ray)) for c in ray] for ray in node.cone.rays]).reshape(-1, d + 1)
         facets = interior_facets(tree, node, both=True)

@@ -38,8 +38,10 @@ def rank(vectors: list[Row]) -> int:
         reduced = []
         for row in rows:
             if row[at]:
-                row = list(primitive([pivot[at] * x - row[at] * y for x, y in zip(row, pivot, strict=True)]))
-            if any(row):
+                rest = list(primitive([pivot[at] * x - row[at] * y for x, y in zip(row, pivot, strict=True)]))
+                if any(rest):
+                    reduced.append(rest)
+            else:
                 reduced.append(row)
         rows = reduced
     return found

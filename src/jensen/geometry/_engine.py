@@ -27,7 +27,10 @@ class Sink(Protocol):
     """What becomes of the regions."""
 
     out: Out
-    ended: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is wanted."""
 
     def region(self, node: Node) -> None:
         """Take a region that was found in exact arithmetic."""
@@ -89,6 +92,7 @@ class Engine:
         self,
         tree: ExactTree,
         sink: Sink,
+        *,
         needed: Flags,
         moving: Flags,
         restricted: bool,
@@ -187,7 +191,7 @@ class Engine:
         begin(self.net, stack, k)
 
     def _walk(self, waiting: list[Node]) -> bool:
-        """Run the compiled walk until its stack is empty; what floats cannot decide joins the waiting nodes."""
+        """Run the compiled walk to its end; what floats cannot decide joins the waiting nodes."""
         while True:
             start = time.perf_counter()
             why = walk(self.net, self.stack, self.sink.out, self.reg, self.least, self._nodes)

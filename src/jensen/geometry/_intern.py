@@ -20,7 +20,7 @@ def _hash(keys: Words, row: int) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _insert(keys: Words, known: Words, slots: Ints, count: int, numbers: Ints) -> int:
-    """Number the keys with a table of open addressing; returns how many are known then."""
+    """Look keys up in a table of open addressing, add new ones, return how many are known then."""
     mask = np.uint64(len(slots) - 1)
     for row in range(len(keys)):
         at = _hash(keys, row) & mask
@@ -68,7 +68,7 @@ class KeyTable:
         return self._known[: self.count]
 
     def number(self, keys: Words) -> Ints:
-        """Number keys; new ones continue the count."""
+        """Look up the numbers of keys, new ones continuing the count."""
         need = self.count + len(keys)
         if need > len(self._known):
             larger = np.zeros((max(need, 2 * len(self._known)), keys.shape[1]), dtype=np.uint64)

@@ -193,7 +193,7 @@ def adjoint_of(
     adjoint: FloatArray,
     v: int,
 ) -> tuple[float, float]:
-    """Derivative of the output by one activation, from those of the layers that read it, and its error bound."""
+    """Differentiate the output by one activation, given the layers that read it; with an error bound."""
     d = len(out) - len(slope)
     total = out[d + v]
     mass = abs(total)

@@ -31,13 +31,22 @@ def lowest(words: Words, other: Words, base: int) -> int:
     for w in range(len(words)):
         left = words[w] & ~other[w]
         if left:
-            return max(64 * w + trailing_zeros(left) - base, -1)
+            found: int = 64 * w + trailing_zeros(left) - base
+            return max(found, -1)
     return -1
 
 
 @njit(cache=True, nogil=True)
 def facet_neurons(
-    bits: Words, bit_off: int, rays: int, simple: bool, bit: int, fresh: int, base: int, result: Words, always: Words
+    bits: Words,
+    bit_off: int,
+    rays: int,
+    simple: bool,
+    bit: int,
+    fresh: int,
+    base: int,
+    result: Words,
+    always: Words,
 ) -> int:
     """Find the constraints on one facet of a cone, and its first neuron.
 
@@ -124,7 +133,9 @@ def certain_jump(
     layer = layer_of[v]
     for later in range(ready - 1, layer, -1):
         for j in range(starts[later], starts[later + 1]):
-            value, spread = adjoint_of(weights, slope, out, readers_ptr, readers, later, gamma, state, adjoint, j)
+            value, spread = adjoint_of(
+                weights, slope, out, readers_ptr, readers, later, gamma, state, adjoint, j
+            )
             adjoint[0, j] = value
             adjoint[1, j] = spread
     ready = min(ready, layer + 1)

@@ -1,8 +1,8 @@
 """Compiled refinement of a ray whose error bound has grown: solve for it anew from its tight constraints.
 
-Error bounds grow with every cut, the errors of a linear system do not. The bound is a posteriori: with C close
-to the inverse of A, |y* - y| <= |C (A y + a)| / (1 - |I - C A|), every rounding and the uncertainty of the
-constraints themselves included.
+Error bounds grow with every cut, the errors of a linear system do not. The bound is a posteriori: with C
+close to the inverse of A, |y* - y| <= |C (A y + a)| / (1 - |I - C A|), every rounding and the uncertainty of
+the constraints themselves included.
 """
 
 from __future__ import annotations

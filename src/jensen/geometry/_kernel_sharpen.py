@@ -1,4 +1,4 @@
-"""Compiled help where error bounds do not decide a sign: exact zeros that floats cannot see, and refined rays."""
+"""Compiled help where error bounds do not decide a sign: exact zeros, and refined rays."""
 
 from __future__ import annotations
 

@@ -17,7 +17,14 @@ NEURON, SPLITTER, SIDE, RAYS, REAL, BIT, SIMPLE = 0, 1, 2, 3, 4, 5, 6
 
 @njit(cache=True, nogil=True)
 def find_edges(
-    bits: Words, sign: NDArray[np.int8], pairs: Ints, gathered: Words, bit_off: int, n_rays: int, rank: int, words: int
+    bits: Words,
+    sign: NDArray[np.int8],
+    pairs: Ints,
+    gathered: Words,
+    bit_off: int,
+    n_rays: int,
+    rank: int,
+    words: int,
 ) -> int:
     """List the pairs of adjacent rays on different sides; -1 if there is no room for them.
 
@@ -78,7 +85,7 @@ def find_edges(
 
 
 @njit(cache=True, nogil=True)
-def _alone(bits: Words, bit_off: int, rays: int, words: int, p: int, q: int) -> bool:
+def _alone(bits: Words, bit_off: int, rays: int, words: int, p: np.int64, q: np.int64) -> bool:
     """Whether no third ray lies on all constraints that two rays have in common."""
     at_p, at_q = bit_off + p * words, bit_off + q * words
     for r in range(rays):
@@ -97,7 +104,14 @@ def _alone(bits: Words, bit_off: int, rays: int, words: int, p: int, q: int) -> 
 
 @njit(cache=True, nogil=True)
 def new_rays(
-    source: FloatArray, z: FloatArray, pairs: Ints, n_edges: int, n_rays: int, n: int, size: float, error: float
+    source: FloatArray,
+    z: FloatArray,
+    pairs: Ints,
+    n_edges: int,
+    n_rays: int,
+    n: int,
+    size: float,
+    error: float,
 ) -> float:
     """Write the rays where edges meet the hyperplane behind the parent's, scaled to largest entry 1.
 
@@ -191,11 +205,17 @@ def draw_sides(
             bits[start + e * u64(words) + word] |= mark
         here = top + side
         frame[here, NEURON], frame[here, SPLITTER], frame[here, SIDE] = k + 1, k, side
-        frame[here, RAYS], frame[here, REAL], frame[here, BIT] = np.int64(count), np.int64(base), np.int64(bit_base)
+        frame[here, RAYS], frame[here, REAL] = np.int64(count), np.int64(base)
+        frame[here, BIT] = np.int64(bit_base)
         frame[here, SIMPLE] = simple
     for w in range(u64(words)):
-        parent = facets[top, w]
-        below, above = side_facets(old, sign, rays, w, u64(words))
+        # A facet of the parent is one of a side's iff it has a ray strictly on that side.
+        parent, below, above = facets[top, w], u64(0), u64(0)
+        for r in range(rays):
+            if sign[r] == 1:
+                above |= old[r * u64(words) + w]
+            elif sign[r] == -1:
+                below |= old[r * u64(words) + w]
         facets[top, w] = parent & below
         facets[top + 1, w] = parent & above
     facets[top, word] |= mark
@@ -203,24 +223,15 @@ def draw_sides(
 
 
 @njit(cache=True, nogil=True)
-def side_facets(bits: Words, sign: NDArray[np.int8], rays: np.uint64, w: np.uint64, words: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """Collect one word of the constraints that are tight on some ray strictly below, and strictly above.
-
-    A facet of the parent is one of a side's iff it has a ray strictly on that side.
-    """
-    below, above = u64(0), u64(0)
-    for r in range(rays):
-        tight = bits[r * words + w]
-        if sign[r] == 1:
-            above |= tight
-        elif sign[r] == -1:
-            below |= tight
-    return below, above
-
-
-@njit(cache=True, nogil=True)
 def fork_facets(
-    bits: Words, bit_off: int, sign: NDArray[np.int8], n_rays: int, facets: Words, top: int, bit: int, sides: Words
+    bits: Words,
+    bit_off: int,
+    sign: NDArray[np.int8],
+    n_rays: int,
+    facets: Words,
+    top: int,
+    bit: int,
+    sides: Words,
 ) -> None:
     """Write the facets of the two sides of the cone on top, the negative one first."""
     rays, words, off = u64(n_rays), u64(facets.shape[1]), u64(bit_off)

@@ -1,8 +1,8 @@
 """Compiled output of a finished region: its affine piece and the keys of its rays.
 
-A face of the complex of regions is known by the signs of all neurons in its relative interior, so vertices and
-facets of neighbouring regions are matched by a key: the constraints that hold with equality, and the neurons
-that are active beside them.
+A face of the complex of regions is known by the signs of all neurons in its relative interior, so vertices
+and facets of neighbouring regions are matched by a key: the constraints that hold with equality, and the
+neurons that are active beside them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from jensen.network import FloatArray
 
 @njit(cache=True, nogil=True)
 def write_piece(
-    out: FloatArray, out_bias: float, slope: FloatArray, state: NDArray[np.int8], forms: FloatArray, piece: FloatArray
+    out: FloatArray,
+    out_bias: float,
+    slope: FloatArray,
+    state: NDArray[np.int8],
+    forms: FloatArray,
+    piece: FloatArray,
 ) -> None:
     """Write the affine function that the network is on a region: gradient, then offset."""
     n = forms.shape[0]

@@ -33,7 +33,8 @@ from jensen.network import FloatArray
 DONE, RUNNING, GROW, FLUSH, VIOLATED = range(5)
 """Why the walk came back."""
 
-SP, RANK, BASE, REGIONS, OPEN, STUCK, CHECK, STOP, STORE, LAST, STORED, N_RAYS, N_FACETS, RESTRICTED, PRUNE = range(15)
+SP, RANK, BASE, REGIONS, OPEN, STUCK, CHECK, STOP = range(8)
+STORE, LAST, STORED, N_RAYS, N_FACETS, RESTRICTED, PRUNE = range(8, 15)
 """Integer registers of the walk."""
 
 
@@ -77,10 +78,10 @@ def _cut_short(net: Net, stack: Stack, top: int, k: int, base: int) -> bool:
         mask[:] = u64(0)
         for at in range(stack.frame[top, RAYS] * words):
             mask[at % words] |= stack.bits[stack.frame[top, BIT] + at]
+    left = False
     for v in range(k):
-        if net.needed[v] and (mask[(base + v) >> 6] >> u64((base + v) & 63)) & u64(1):
-            return False
-    return True
+        left = left or (net.needed[v] and (mask[(base + v) >> 6] >> u64((base + v) & 63)) & u64(1) != 0)
+    return not left
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +139,15 @@ def _facets(
             if bit < base and simple:
                 continue
             v = facet_neurons(
-                stack.bits, stack.frame[top, BIT], stack.frame[top, RAYS], simple, bit, fresh, base, bits, always
+                stack.bits,
+                stack.frame[top, BIT],
+                stack.frame[top, RAYS],
+                simple,
+                bit,
+                fresh,
+                base,
+                bits,
+                always,
             )
             if v < 0:
                 continue
@@ -158,7 +167,7 @@ def _facets(
                     out.facet_normal[row, c] = stack.forms[c, v]
             if state[v] != ACTIVE:
                 continue
-            out.count[v] += 1
+            out.counts[v] += 1
             if not check or (not net.needed[v] and several == 1):
                 continue
             if restricted:
@@ -250,7 +259,7 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
     forms, size, error, state = stack.forms, stack.size, stack.error, stack.state
     kind, starts, layer_of = net.kind, net.starts, net.layer_of
     facets, pairs, source, old = stack.facets, stack.pairs, stack.scratch, stack.scratch_bits
-    count, sides = out.count, stack.work[:2]
+    count, sides = out.counts, stack.work[:2]
     quick = reg[CHECK] == 0
     last = reg[LAST] if reg[STORE] == 0 else -1
     room, stuck_room = len(out.open_first), len(out.stuck_at)
@@ -272,7 +281,7 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                 k = _settle(net, stack, k)
                 continue
             positive, negative = signs(reals, z, forms, k, size[k], error[k], off, rays)
-            if positive == rays or negative == rays:
+            if max(positive, negative) == rays:
                 state[k] = ACTIVE if positive else INACTIVE
                 k += 1
                 continue
@@ -317,8 +326,8 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
                     if worst >= COARSE and reg[RANK] == n:
                         sharpen_new(net, stack, reg[BASE], rays, edges, base + k)
                     draw_sides(
-                        reals, bits, frame, facets, sign, source, old, pairs, edges, top, n, k, base + k, words,
-                        lower, upper,
+                        reals, bits, frame, facets, sign, source, old, pairs, edges,
+                        top, n, k, base + k, words, lower, upper,
                     )  # fmt: skip
                     reg[SP] += 2
             else:

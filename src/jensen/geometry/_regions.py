@@ -53,8 +53,8 @@ class Regions:
     """All regions of a network on a domain, and the frontiers between them.
 
     Lists of different lengths are stored one after the other: those of item i are entries ``starts[i]`` to
-    ``starts[i + 1]``. Regions of a network that ignores some direction of the domain contain whole lines: they
-    are the hulls of their vertices and rays plus `lineality`.
+    ``starts[i + 1]``. Regions of a network that ignores some direction of the domain contain whole lines:
+    they are the hulls of their vertices and rays plus `lineality`.
 
     Attributes
     ----------
@@ -73,7 +73,8 @@ class Regions:
     region_vertices, region_vertex_starts : int arrays
     region_rays, region_ray_starts : int arrays
     frontier_regions : (n_frontiers, 2) int array
-        The region where the first switching neuron is active, and the one across; -1 where it was not reached.
+        The region where the first switching neuron is active, and the one across; -1 where that was not
+        reached.
     frontier_neurons, frontier_neuron_starts : int arrays
         Neurons whose pre-activations vanish on each frontier, in topological order.
     normals : (n_frontiers, d) array
@@ -119,7 +120,8 @@ class Regions:
     @property
     def bounded(self) -> NDArray[np.bool_]:
         """Which regions are polytopes."""
-        return (np.diff(self.region_ray_starts) == 0) & (len(self.lineality) == 0)
+        bounded: NDArray[np.bool_] = np.diff(self.region_ray_starts) == 0
+        return bounded & (len(self.lineality) == 0)
 
     def __len__(self) -> int:
         return self.n_regions
@@ -128,8 +130,10 @@ class Regions:
         if not -self.n_regions <= index < self.n_regions:
             raise IndexError(f"region {index} of {self.n_regions}")
         index %= self.n_regions
-        vertices = self.region_vertices[self.region_vertex_starts[index] : self.region_vertex_starts[index + 1]]
-        rays = self.region_rays[self.region_ray_starts[index] : self.region_ray_starts[index + 1]]
+        start, end = self.region_vertex_starts[index : index + 2]
+        vertices = self.region_vertices[start:end]
+        start, end = self.region_ray_starts[index : index + 2]
+        rays = self.region_rays[start:end]
         return Region(
             index,
             self.patterns[index],
@@ -197,7 +201,15 @@ def regions(
     )
     every = np.ones(network.n_neurons, dtype=bool)
     moving = np.ones(network.input_size, dtype=bool)
-    engine = Engine(tree, sink, every, moving, False, sink.rule.constants(), options)
+    engine = Engine(
+        tree,
+        sink,
+        needed=every,
+        moving=moving,
+        restricted=False,
+        known=sink.rule.constants(),
+        options=options,
+    )
     complete = engine.run([tree.root()])
     if not complete:
         sink.flush(engine)

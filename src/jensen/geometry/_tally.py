@@ -64,7 +64,7 @@ class Tally:
         self.n_regions += 1
         adjoint: list[Fraction] | None = None
         for facet in interior_facets(self.tree, node):
-            self.out.count[facet.neuron] += 1
+            self.out.counts[facet.neuron] += 1
             if not self.check or self.ended or not self._tested(facet.neurons, node.forms[facet.neuron]):
                 continue
             if adjoint is None:
