@@ -29,7 +29,7 @@ ROOT: Node = ()
 DEGENERATE = 8
 """Exact leaves without a violation after which a kink is searched in topological order, with exact tests."""
 
-LOOKAHEAD, PATIENCE, RELIABLE, ITERATIONS = 24, 6, 4, 200
+LOOKAHEAD, PATIENCE, RELIABLE, ITERATIONS = 24, 6, 8, 50
 """Candidates looked at, unsuccessful ones in a row, tries until a gain is trusted, simplex steps per try."""
 
 
@@ -199,10 +199,10 @@ class Tree:
                 gains = []
                 for side in (0, 1):
                     child = self._solve((*node, (position, side)), result, ITERATIONS)
-                    if child.closed:
-                        return (position, 1 - side), [(position, 1 - side)]
                     gain = min(max(child.bound - relaxed.bound, 0.0), -relaxed.bound)
                     memory.learn(position, side, gain, share)
+                    if child.closed:
+                        return (position, 1 - side), [(position, 1 - side)]
                     gains.append(gain)
                 score = max(gains[0], 1e-9) * max(gains[1], 1e-9)
             tries += 1
