@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.networks import SPECS, load
+from benchmarks.networks import load, names
 from jensen.network import Box, Matrix, ReLUNetwork
 
 Status = Literal["proved", "violated", "open"]
@@ -301,7 +301,7 @@ def decide(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the baseline alone on chosen benchmark networks."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", default=list(SPECS))
+    parser.add_argument("names", nargs="*", default=names())
     parser.add_argument("--factors", type=float, nargs="+", default=[1.0])
     parser.add_argument("--time-limit", type=float, default=60.0)
     parser.add_argument("--every", action="store_true", help="answer for every neuron")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import jensen
 from benchmarks import baseline
-from benchmarks.networks import FACTORS, SPECS, load
+from benchmarks.networks import FACTORS, load, names
 
 COLUMNS = (
     "network",
@@ -51,7 +51,7 @@ def row(name: str, factor: float, limit: float, baseline_limit: float) -> tuple[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit code is 1 if a pair of verdicts contradicts."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", default=list(SPECS), metavar="network", help=", ".join(SPECS))
+    parser.add_argument("names", nargs="*", default=names(), metavar="network", help=", ".join(names()))
     parser.add_argument("--factors", type=float, nargs="+", default=list(FACTORS))
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds for jensen, per network")
     parser.add_argument("--baseline-limit", type=float, default=120.0, help="the same; 0 skips the baseline")

@@ -5,6 +5,7 @@ functions, with a penalty on sampled frontiers that bend down. A third or more o
 first layer are negative. `load(name, factor)` multiplies the negative ones by the factor: 1 is the network as
 trained, 0 an ICNN, and in between lie both verdicts. Below 1 negative output weights are dropped, for
 training leaves them only at neurons that never switch, and shrunk they could switch and decide everything.
+``NAME-repaired`` is a network whose offending neurons alone were weakened, by `benchmarks/repair.py`.
 
 The weights lie in `benchmarks/data` as float32 arrays; `python -m benchmarks.networks` trains them afresh
 (five minutes on one core) and prints what training reached.
@@ -23,11 +24,12 @@ import numpy as np
 import torch
 from models.penalty import Recipe, SkipMLP, fit, max_affine
 
-from jensen.network import Box, ReLUNetwork, from_arrays
+from jensen.network import Box, FloatArray, ReLUNetwork, from_arrays
 
 DATA = Path(__file__).parent / "data"
 FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 PIECES = 30
+REPAIRED = "-repaired"
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,28 @@ def train(spec: Spec) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def read_arrays(name: str) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Weights and biases of a network from its file, layer by layer, the output's last."""
+    depth = len(SPECS[name.removesuffix(REPAIRED)].widths)
+    with np.load(DATA / f"{name}.npz", allow_pickle=False) as arrays:
+        weights = [arrays[f"weight{k}"].astype(np.float64) for k in range(depth + 1)]
+        biases = [arrays[f"bias{k}"].astype(np.float64) for k in range(depth + 1)]
+    return weights, biases
+
+
+def names() -> list[str]:
+    """All networks that `load` knows: those of `SPECS`, and after each its repaired twin, if any."""
+    every = [name for spec in SPECS for name in (spec, spec + REPAIRED)]
+    return [name for name in every if (DATA / f"{name}.npz").exists()]
+
+
 def load(name: str, factor: float = 1.0) -> tuple[ReLUNetwork, Box]:
     """Read a benchmark network and its box.
 
     Parameters
     ----------
     name : str
-        A key of `SPECS`.
+        One of `names()`.
     factor : float, default 1.0
         Multiplies the negative weights of the hidden layers after the first. Below 1, negative weights of
         the output are set to zero.
@@ -104,10 +121,7 @@ def load(name: str, factor: float = 1.0) -> tuple[ReLUNetwork, Box]:
     KeyError
         If there is no network of that name.
     """
-    spec = SPECS[name]
-    with np.load(DATA / f"{spec.name}.npz", allow_pickle=False) as arrays:
-        weights = [arrays[f"weight{k}"].astype(np.float64) for k in range(len(spec.widths) + 1)]
-        biases = [arrays[f"bias{k}"].astype(np.float64) for k in range(len(spec.widths) + 1)]
+    weights, biases = read_arrays(name)
     if factor != 1:
         weights[1:-1] = [np.where(w < 0, factor * w, w) for w in weights[1:-1]]
         weights[-1] = np.maximum(weights[-1], 0)
