@@ -114,7 +114,14 @@ def invert(matrix: FloatArray, inverse: FloatArray, m: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def refine(
-    reals: FloatArray, off: int, step: int, rows: FloatArray, count: int, chosen: Ints, space: FloatArray
+    reals: FloatArray,
+    off: int,
+    step: int,
+    rows: FloatArray,
+    count: int,
+    chosen: Ints,
+    space: FloatArray,
+    finite: bool,
 ) -> bool:
     """Solve anew for a ray, given its tight constraints; True if its error bound became smaller.
 
@@ -124,6 +131,8 @@ def refine(
         The ray's entries stand at off, off + step, ..., its error bound behind them.
     space : (3, m, n) array
         Room to work in, m at least the number of rows and n.
+    finite : bool
+        Whether the ray is a vertex for sure, so that it may be found even if its own bound says nothing.
     """
     n = rows.shape[1] - 1
     m = n - 1
@@ -133,7 +142,7 @@ def refine(
     for c in range(n):
         if abs(reals[off + c * step]) > abs(reals[off + fixed * step]):
             fixed = c
-    if not known < 0.1 or not independent_rows(rows, count, fixed, work, chosen):
+    if not (known < 0.1 or finite) or not independent_rows(rows, count, fixed, work, chosen):
         return False
     for i in range(m):
         at = 0
@@ -189,8 +198,17 @@ def refine(
             if sweep < 2:
                 y[i] -= change
         error = worst / (1.0 - defect) * ROOM
-    if not error < 0.5 * known:
+    if not error < min(0.5 * known, 0.05):
         return False
+    if not known < 0.1:
+        # Nothing tells the ray from its opposite but that a vertex has a positive last entry.
+        height = one if fixed == m else y[m - 1]
+        if not abs(height) > error:
+            return False
+        if height < 0.0:
+            one = -one
+            for c in range(m):
+                y[c] = -y[c]
     largest = 1.0
     for c in range(m):
         largest = max(largest, abs(y[c]))

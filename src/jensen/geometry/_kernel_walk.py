@@ -9,7 +9,7 @@ from jensen.geometry._arrays import Ints, Net, Out, Stack, Words
 from jensen.geometry._bits import popcount, trailing_zeros
 from jensen.geometry._kernel_forms import layer_forms, mark_zeros, mixed_signs, signs, u64
 from jensen.geometry._kernel_leaf import certain_jump, count_simple, crossed, facet_neurons
-from jensen.geometry._kernel_sharpen import COARSE, sharpen, sharpen_new
+from jensen.geometry._kernel_sharpen import COARSE, mark_vanishing, sharpen, sharpen_new
 from jensen.geometry._kernel_split import (
     BIT,
     NEURON,
@@ -257,7 +257,8 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
     total, words, base, n = len(net.kind), stack.facets.shape[1], reg[BASE], stack.forms.shape[0]
     frame, reals, bits, z, sign = stack.frame, stack.reals, stack.bits, stack.z, stack.sign
     forms, size, error, state = stack.forms, stack.size, stack.error, stack.state
-    kind, starts, layer_of = net.kind, net.starts, net.layer_of
+    kind, starts, layer_of, leader = net.kind, net.starts, net.layer_of, net.leader
+    weights, bias, slope, reads_ptr, reads = net.weights, net.bias, net.slope, net.reads_ptr, net.reads
     facets, pairs, source, old = stack.facets, stack.pairs, stack.scratch, stack.scratch_bits
     count, sides = out.counts, stack.work[:2]
     quick = reg[CHECK] == 0
@@ -288,8 +289,14 @@ def walk(net: Net, stack: Stack, out: Out, reg: Ints, least: FloatArray, nodes: 
             sure = mixed_signs(
                 reals, bits, z, sign, forms, k, size[k], error[k], off, bit_off, rays, words, base + k
             )  # fmt: skip
-            if not sure and sharpen(net, stack, base, reg[RANK], top, k):
-                continue
+            if not sure:
+                layer = layer_of[k]
+                inputs = reads[reads_ptr[layer] : reads_ptr[layer + 1]]
+                if mark_vanishing(
+                    reals, bits, z, forms, weights, bias, slope, inputs, leader, state,
+                    k, 1e-6 * size[k], off, bit_off, rays, words, base,
+                ) or sharpen(net, stack, base, reg[RANK], top, k):  # fmt: skip
+                    continue
             if not sure:
                 at = reg[STUCK]
                 out.stuck[at, :] = state
