@@ -69,7 +69,7 @@ def main() -> None:
     scan(tiny, stop=False)
     regions(tiny)
     print(
-        f"first call, compilation (or loading what an earlier run compiled): {time.process_time() - start:.2f} s"
+        f"first call (compiles, or loads what was compiled): {time.process_time() - start:.2f} s"
     )
     header = (
         "network",
