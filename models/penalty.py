@@ -112,22 +112,6 @@ def random_chords(count: int, lo: Tensor, hi: Tensor, generator: torch.Generator
     return p, q
 
 
-def aligned_chords(
-    count: int, net: SkipMLP, lo: Tensor, hi: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """End points of segments on each of which a first-layer neuron rises, two (count, d) tensors.
-
-    From the corner where a random neuron is least towards the corner where it is greatest; a random share of
-    the coordinates is uniform instead.
-    """
-    neurons = torch.randint(len(net.first.weight), (count,), generator=generator)
-    up = (net.first.weight.detach()[neurons] > 0).float()
-    u = torch.rand(2, count, len(lo), generator=generator)
-    keep = torch.rand(2, count, len(lo), generator=generator) < torch.rand(count, 1, generator=generator)
-    p, q = lo + (hi - lo) * torch.where(keep, torch.stack([1 - up, up]), u)
-    return p, q
-
-
 def frontier_adjoints(net: SkipMLP, p: Tensor, q: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Adjoints of the neurons that switch on the segments p to q.
 
@@ -171,11 +155,7 @@ def frontier_adjoints(net: SkipMLP, p: Tensor, q: Tensor, steps: int) -> tuple[T
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: steps, batch of points, batch of lines, penalty weight and the margin asked of g_v.
-
-    `aligned` more lines a step run between corners where neurons of the first layer are extreme. In many
-    dimensions a neuron can be on at nearly every random point and yet switch near a corner of the box.
-    """
+    """How to train: steps, batch of points, batch of lines, penalty weight and the margin asked of g_v."""
 
     steps: int = 4000
     points: int = 512
@@ -185,7 +165,6 @@ class Recipe:
     margin: float = 0.02
     rate: float = 4e-3
     seed: int = 0
-    aligned: int = 0
 
 
 @dataclass(frozen=True)
@@ -232,12 +211,8 @@ def fit(net: SkipMLP, target: Target, lo: Tensor, hi: Tensor, recipe: Recipe) ->
     for step in range(recipe.steps):
         x = sample(recipe.points)
         loss = (net(x) - target(x)).square().mean() / variance
-        lines = [
-            kept,
-            random_chords(recipe.lines - len(kept[0]), lo, hi, generator),
-            aligned_chords(recipe.aligned, net, lo, hi, generator),
-        ]
-        p, q = torch.cat([a for a, _ in lines]), torch.cat([b for _, b in lines])
+        fresh = random_chords(recipe.lines - len(kept[0]), lo, hi, generator)
+        p, q = torch.cat([kept[0], fresh[0]]), torch.cat([kept[1], fresh[1]])
         g, segment = frontier_adjoints(net, p, q, recipe.grid)
         short = torch.relu(recipe.margin - g)
         weight = recipe.penalty * (10.0 if step > 0.75 * recipe.steps else 1.0) * min(1.0, step / 500)
