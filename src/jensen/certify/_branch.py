@@ -68,8 +68,8 @@ class Tree:
         The network in its own input space, for exact decisions.
     domain : ExactDomain
     probe : callable
-        Given a point of the piece, looks for an exact violation near it and says whether it found one;
-        the search then stops.
+        Given a point of the piece and an activation pattern, looks for an exact violation near them and
+        says whether it found one; the search then stops.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Tree:
         programme: Programme,
         original: ReLUNetwork,
         domain: ExactDomain,
-        probe: Callable[[FloatArray], bool],
+        probe: Callable[[FloatArray, list[NDArray[np.bool_]]], bool],
     ) -> None:
         self.programme, self.original, self.domain, self.probe = programme, original, domain, probe
         self.solver = programme.solver()
@@ -119,7 +119,7 @@ class Tree:
             if relaxed.closed:
                 return []
             if relaxed.point is not None and self._worth_probing(result):
-                result.stopped = self.probe(relaxed.point[: self.programme.network.input_size])
+                result.stopped = self._probe(relaxed.point)
                 if result.stopped:
                     return []
             if len(node) == len(self.programme.undecided):
@@ -132,6 +132,12 @@ class Tree:
                 position, first = choice
                 return [(*node, (position, 1 - first)), (*node, (position, first))]
             node = (*node, *fixed)
+
+    def _probe(self, point: FloatArray) -> bool:
+        """Look for a violation near a solution of the linear programme, with the signs that it takes."""
+        programme = self.programme
+        taken = tuple((k, int(a > 0.5)) for k, a in enumerate(point[programme.indicators]))
+        return self.probe(point[: programme.network.input_size], _pattern(programme, taken)[0])
 
     def _worth_probing(self, result: Search) -> bool:
         return result.nodes < 16 or result.nodes % 8 == 0

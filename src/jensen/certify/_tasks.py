@@ -13,13 +13,14 @@ from jensen.certify._bounds import Intervals, interval_bounds
 from jensen.certify._branch import ROOT, Node, Search, Tree
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
+from jensen.certify._probe import Probe
 from jensen.certify._programme import Neuron, Programme
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
 from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Witness
-from jensen.certify._witness import confirm, from_kink
-from jensen.network import Domain, FloatArray, ReLUNetwork
+from jensen.certify._witness import from_kink
+from jensen.network import Domain, ReLUNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,75 +98,15 @@ def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outco
     if kink is None:
         return Outcome(task, Search(open=[]), None)
     exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
-    probe = _Probe(question, ground.piece, exact, task.neuron)
+    probe = Probe(
+        question.network, question.domain, exact, question.jumps, ground.piece, task.neuron
+    )
     programme = Programme(ground.piece, task.neuron, kink, question.jumps)
     found = Tree(programme, question.network, exact, probe).search(list(task.nodes), deadline)
     witness = probe.witness
     if witness is None and found.kink is not None:
         witness = from_kink(question.network, question.domain, found.kink, task.neuron)
     return Outcome(task, found, witness)
-
-
-class _Probe:
-    """Looks for a violation near the points that the linear programmes return."""
-
-    def __init__(self, question: Question, piece: Piece, exact: ExactDomain, neuron: Neuron) -> None:
-        self.question, self.piece, self.neuron = question, piece, neuron
-        self.witness: Witness | None = None
-        self._mean: FloatArray | None = None
-        self._count = 0
-        self._tried: set[bytes] = set()
-        self._mask = np.zeros(question.network.input_size)
-        for step in exact.directions:
-            self._mask[list(step)] = 1.0
-        self._plain = all(len(step) == 1 for step in exact.directions)
-
-    def __call__(self, point: FloatArray) -> bool:
-        """Whether a witness was found; it is then in `witness`."""
-        self._count += 1
-        old = point if self._mean is None else self._mean
-        self._mean = old + (point - old) / self._count
-        shares = np.array([0.0, 3e-2])[:, None]
-        inputs = [self.piece.to_input(p) for p in (1 - shares) * point + shares * self._mean]
-        x = np.array([p for p in inputs if p is not None])
-        if not len(x) or not self._plain:
-            return False
-        layer, i = self.neuron
-        network = self.question.network
-        x, normal = _onto_kink(network, x, self.neuron)
-        z = network.preactivations(x)
-        jumps = self.question.jumps.at(network.slopes(z))[layer - 1][:, i]
-        for k in np.flatnonzero(jumps < 0):
-            key = b"".join(np.packbits(v[k] > 0).tobytes() for v in z)
-            if key in self._tried:
-                continue
-            self._tried.add(key)
-            self.witness = confirm(network, self.question.domain, x[k], normal[k] * self._mask, self.neuron)
-            if self.witness is not None:
-                return True
-        return False
-
-
-def _onto_kink(network: ReLUNetwork, x: FloatArray, neuron: Neuron) -> tuple[FloatArray, FloatArray]:
-    """Move points onto z_v = 0 by Newton steps; returns them and the gradients of z_v."""
-    layer, i = neuron
-    for _ in range(2):
-        normal = preactivation_gradient(network, x, neuron)
-        z = network.preactivations(x)[layer - 1][:, i]
-        square = np.maximum((normal**2).sum(axis=1), 1e-300)
-        x = x - (z / square)[:, None] * normal
-    return x, normal
-
-
-def preactivation_gradient(network: ReLUNetwork, x: FloatArray, neuron: Neuron) -> FloatArray:
-    """Gradient of one neuron's pre-activation at a batch of points, as (batch, d)."""
-    layer, i = neuron
-    head = network.layers[layer - 1]
-    truncated = ReLUNetwork(
-        network.input_size, network.layers[: layer - 1], {k: w[[i]] for k, w in head.weights.items()}
-    )
-    gradient = truncated.gradient(x)
-    return np.broadcast_to(gradient, x.shape)
 
 
 def execute(
