@@ -333,7 +333,7 @@ class _Check:
             self.domain,
             self.wrt,
             needed=needed,
-            exact=self._regions_at_most() <= TINY,
+            exact=self._regions_at_most() <= TINY or (limit < COMPILING and not _is_compiled()),
             time_limit=None if limit == inf else limit,
             progress=lambda *_: self._tell("enumerate"),
         )
@@ -347,8 +347,9 @@ class _Check:
             kink = Kink(found.violation.point, direction)
             self._found(from_kink(self.network, self.domain, kink, neuron), "enumerate")
         elif found.complete:
-            self.ledger.settle("enumerate", worst)
             self.ledger.see(worst)
+            # Every jump was found nonnegative exactly; its float image may fall below zero by rounding.
+            self.ledger.settle("enumerate", [np.maximum(jumps, 0.0) for jumps in worst])
         return {"regions": found.n_regions, "frontiers": found.n_frontiers}
 
     def _regions_at_most(self) -> float:
