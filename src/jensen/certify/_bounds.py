@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
 EPS = float(np.finfo(np.float64).eps)
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""The smallest normal float: what underflows is off by far less."""
+TINY = 1e-300
+"""Covers all that underflows in one sum of products."""
 
 
 def rounding_factor(network: ReLUNetwork) -> float:
@@ -35,10 +40,10 @@ class Intervals:
             high.append(np.where(on, 1.0, np.where(off, a, np.maximum(a, 1.0))))
         return low, high
 
-    def switching(self, network: ReLUNetwork) -> list[FloatArray]:
+    def switching(self, network: ReLUNetwork) -> list[NDArray[np.bool_]]:
         """Boolean arrays: which neurons may have a kink (both signs possible, slopes that differ)."""
         return [
-            (lo < 0) & (hi > 0) & (layer.negative_slope != 1)
+            ~((lo >= 0) | (hi <= 0)) & (layer.negative_slope != 1)
             for lo, hi, layer in zip(self.lo, self.hi, network.layers, strict=True)
         ]
 
@@ -54,8 +59,16 @@ def split_signs(w: Matrix) -> tuple[Matrix, Matrix | None]:
         return w, None
     if sparse.issparse(w):
         parts = np.maximum(w.data, 0.0), np.maximum(-w.data, 0.0)
-        return tuple(sparse.csr_array((part, w.indices, w.indptr), shape=w.shape) for part in parts)
+        plus, minus = (sparse.csr_array((part, w.indices, w.indptr), shape=w.shape) for part in parts)
+        return plus, minus
     return np.maximum(w, 0.0), np.maximum(-w, 0.0)
+
+
+def _meets(w: Matrix | None, nonzero: NDArray[np.bool_]) -> NDArray[np.bool_] | bool:
+    """Which rows of w >= 0 have a positive entry where `nonzero` holds; nothing can underflow here."""
+    if w is None or not nonzero.any():
+        return False
+    return np.asarray(w @ nonzero.astype(np.float64)) > 0
 
 
 def _product(w: Matrix | None, v: FloatArray) -> FloatArray | float:
@@ -77,11 +90,14 @@ def activation_range(
 ) -> tuple[FloatArray, FloatArray]:
     """Range of z -> (z if z > 0 else a z) over [lo, hi]."""
     ends = []
+    pad = np.zeros_like(lo)
     for z in (lo, hi):
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             below = np.where(negative_slope == 0, 0.0, negative_slope * z)
+        faint = (np.abs(below) < SMALLEST) & (negative_slope != 0) & (z < 0)
+        pad = np.where(faint, SMALLEST, pad)
         ends.append(np.where(z > 0, z, below))
-    low, high = np.minimum(*ends), np.maximum(*ends)
+    low, high = np.minimum(*ends) - pad, np.maximum(*ends) + pad
     straddles = (lo < 0) & (hi > 0)
     low = np.where(straddles, np.minimum(low, 0.0), low)
     return low, np.where(straddles, np.maximum(high, 0.0), high)
@@ -101,17 +117,22 @@ def interval_bounds(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> Int
     lows, highs = [], []
     for layer in network.layers:
         ends = []
-        for side in (0, 1):
+        for side, outward in ((0, -np.inf), (1, np.inf)):
             end, size = layer.bias.copy(), np.abs(layer.bias)
-            for k, w in layer.weights.items():
-                plus, minus = split_signs(w)
-                same, other = ranges[k][side], ranges[k][1 - side]
-                end = end + _product(plus, same) - _product(minus, other)
-                # A finite end is a sum of finite terms; only those carry rounding error.
-                size = size + _product(plus, np.abs(np.where(np.isfinite(same), same, 0.0)))
-                size = size + _product(minus, np.abs(np.where(np.isfinite(other), other, 0.0)))
-            inexact = size != np.abs(layer.bias)
-            ends.append(end + np.where(inexact, factor * size, 0.0) * (1 if side else -1))
+            inexact = np.zeros(layer.size, dtype=bool)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for k, w in layer.weights.items():
+                    plus, minus = split_signs(w)
+                    same, other = ranges[k][side], ranges[k][1 - side]
+                    end = end + _product(plus, same) - _product(minus, other)
+                    # A finite end is a sum of finite terms; only those carry rounding error.
+                    size = size + _product(plus, np.abs(np.where(np.isfinite(same), same, 0.0)))
+                    size = size + _product(minus, np.abs(np.where(np.isfinite(other), other, 0.0)))
+                    inexact |= _meets(plus, same != 0) | _meets(minus, other != 0)
+                widened = end + np.where(inexact, factor * size + TINY, 0.0) * np.sign(outward)
+            # What overflowed may have met an infinity of the other sign: nothing is known then.
+            sound = np.isfinite(size) & ~np.isnan(end) & (end != -outward)
+            ends.append(np.where(sound, widened, outward))
         lows.append(ends[0])
         highs.append(ends[1])
         ranges.append(activation_range(ends[0], ends[1], layer.negative_slope))
@@ -167,27 +188,41 @@ def _sum_bounds(
     terms: list[tuple[Matrix, FloatArray, FloatArray]], n: int, factor: float
 ) -> tuple[FloatArray, FloatArray]:
     """Bounds of sum_t w_t' d_t for d_t in given intervals."""
-    lo, hi, size = np.zeros(n), np.zeros(n), np.zeros(n)
+    lo, hi, size, faint = np.zeros(n), np.zeros(n), np.zeros(n), TINY
     lo_signed, hi_signed = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     for w, dlo, dhi in terms:
         plus, minus = split_signs(w)
         largest = np.maximum(np.abs(dlo), np.abs(dhi))
+        faint += SMALLEST * float(largest.sum())  # weights that underflowed to SMALLEST keep only their sign
         for part, first, second, sign in ((plus, dlo, dhi, 1.0), (minus, dhi, dlo, -1.0)):
             if part is None:
                 continue
-            lo = lo + sign * (part.T @ first)
-            hi = hi + sign * (part.T @ second)
-            size = size + part.T @ largest
-            lo_signed |= np.asarray(part.T @ np.maximum(-sign * first, 0.0)) > 0
-            hi_signed |= np.asarray(part.T @ np.maximum(sign * second, 0.0)) > 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                lo = lo + sign * (part.T @ first)
+                hi = hi + sign * (part.T @ second)
+                size = size + part.T @ largest
+            # Signs are read off the support, where nothing underflows; NaN counts as either sign.
+            lo_signed |= _meets(part.T, ~(sign * first >= 0))
+            hi_signed |= _meets(part.T, ~(sign * second <= 0))
     # Sums of terms of one sign keep that sign in floating point.
-    lo, hi = lo - factor * size, hi + factor * size
+    with np.errstate(over="ignore", invalid="ignore"):
+        lo, hi = lo - factor * size - faint, hi + factor * size + faint
+    lo, hi = np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi)
     return np.where(lo_signed, lo, np.maximum(lo, 0.0)), np.where(hi_signed, hi, np.minimum(hi, 0.0))
 
 
 def _scaled(
     low: FloatArray, high: FloatArray, slope_low: FloatArray, slope_high: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Range of the product of two intervals."""
-    products = [low * slope_low, low * slope_high, high * slope_low, high * slope_high]
-    return np.minimum.reduce(products), np.maximum.reduce(products)
+    """Range of the product of two intervals; rounding is left to the sum that it enters, but for underflow."""
+    pairs = [(end, slope) for end in (low, high) for slope in (slope_low, slope_high)]
+    with np.errstate(over="ignore"):
+        products = [np.where((end == 0) | (slope == 0), 0.0, end * slope) for end, slope in pairs]
+    signs = [np.sign(end) * np.sign(slope) for end, slope in pairs]
+    least, largest = np.minimum.reduce(products), np.maximum.reduce(products)
+    below = np.where(np.minimum.reduce(signs) < 0, -SMALLEST, 0.0)
+    above = np.where(np.maximum.reduce(signs) > 0, SMALLEST, 0.0)
+    return (
+        np.where(np.abs(least) < SMALLEST, below, least),
+        np.where(np.abs(largest) < SMALLEST, above, largest),
+    )

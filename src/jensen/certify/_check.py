@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._exact_domain import ExactDomain
+from jensen.certify._exact_domain import ExactDomain, to_float
 from jensen.certify._facet import Kink
 from jensen.certify._falsify import Falsifier
 from jensen.certify._ledger import Ledger
@@ -379,14 +379,14 @@ def _jump_at(network: ReLUNetwork, witness: Witness, neuron: Neuron) -> float:
     the change of the pre-activation.
     """
     layer, i = neuron
-    points = np.array([[float(v) for v in p] for p in (witness.x, witness.y, witness.middle)])
+    points = np.array([[to_float(v) for v in p] for p in (witness.x, witness.y, witness.middle)])
     gain = 1.0 - network.layers[layer - 1].negative_slope[i]
     jump = float(gain * network.adjoint(points)[layer - 1][2, i])
     if jump < 0:
         return jump
     z = network.preactivations(points)[layer - 1][:, i]
     change = abs(float(z[0] - z[1]))
-    return -4.0 * float(witness.violation) / change if change > 0 else -inf
+    return -4.0 * to_float(witness.violation) / change if change > 0 else -inf
 
 
 def _moved_by(network: ReLUNetwork, moving: set[int]) -> list[np.ndarray]:

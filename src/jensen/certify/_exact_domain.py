@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -154,12 +155,21 @@ class ExactDomain:
         reduced = [elimination.reduce(row) for row in self.inequalities]
         y = strict_solution(reduced, len(elimination.free))
         assert y is not None  # implicit equalities have been split off
-        return np.array([int(v.p) / int(v.q) for v in elimination.lift(y)])
+        return np.nan_to_num(np.array([to_float(v) for v in elimination.lift(y)]))
 
 
 def rational(value: float) -> fmpq:
     """Return the rational number that a float is."""
     return fmpq(*float(value).as_integer_ratio())
+
+
+def to_float(value: fmpq | Fraction) -> float:
+    """Return the nearest float, infinite beyond the largest one."""
+    fraction = Fraction(int(value.p), int(value.q)) if isinstance(value, fmpq) else value
+    try:
+        return float(fraction)
+    except OverflowError:
+        return float("inf") if fraction > 0 else float("-inf")
 
 
 def _split_implicit(equalities: list[Row], rows: list[Row], d: int) -> tuple[list[Row], list[Row]]:

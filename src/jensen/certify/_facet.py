@@ -104,6 +104,8 @@ def _facet(
     across = [sum((kink[j] * v for j, v in step.items()), fmpq(0)) for step in domain.directions]
     if not any(across):
         return None
+    largest = max(abs(v) for v in across)  # integer forms of deep networks exceed every float
+    across = [v / largest for v in across]
     elimination = Elimination.of([*domain.equalities, kink], d)
     if elimination is None:
         return None
@@ -115,7 +117,8 @@ def _facet(
         rows.append(reduced)
     for position in range(1, min(known, network.depth) + 1):
         integers = forms[position - 1][0]
-        for i in np.flatnonzero(decided[position - 1]):
+        bends = network.layers[position - 1].negative_slope != 1  # the others may have either sign
+        for i in np.flatnonzero(decided[position - 1] & bends):
             if (position, int(i)) == neuron:
                 continue
             sign = 1 if pattern[position - 1][i] else -1

@@ -63,7 +63,8 @@ class Lines:
         if near is None:
             finite = np.isfinite(self.lo) & np.isfinite(self.hi)
             if finite.all() and not len(self.b):
-                points = self.rng.uniform(self.lo, self.hi, size=(count, self.d))
+                share = self.rng.random((count, self.d))
+                points = self.lo * (1 - share) + self.hi * share
             else:
                 points = np.repeat(self.start[None, :], count, axis=0)
                 for _ in range(4):

@@ -18,9 +18,12 @@ from flint import fmpq
 from numpy.typing import NDArray
 from scipy import sparse
 
-from jensen.certify._exact_domain import Elimination, rational
+from jensen.certify._exact_domain import Elimination, rational, to_float
 from jensen.certify._highs import quiet_highs
 from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork, WholeSpace
+
+LARGEST_RADIUS = 2.0**64
+"""Of the near piece; what lies beyond is left to the far ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +88,12 @@ def _cover(
         yield Piece("domain", network, low, high, A, b)
         return
     radius = _radius(network, low, high)
-    yield Piece("near", network, np.maximum(low, -radius), np.minimum(high, radius), A, b)
+    near = np.maximum(low, -radius), np.minimum(high, radius)
+    if (near[0] <= near[1]).all():
+        yield Piece("near", network, *near, A, b)
     for i in range(lo.size):
         for sign in (-1, 1):
-            if not np.isfinite(low[i] if sign < 0 else high[i]):
+            if sign * (low if sign < 0 else high)[i] > radius:
                 yield _far(network, lo, hi, A, b, i, sign, radius)
 
 
@@ -126,11 +131,12 @@ def _radius(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> float:
         if 0 in layer.weights and len(layer.weights) == 1:
             w = layer.weights[0]
             norms = np.asarray(abs(w).sum(axis=1)).ravel()
-            ratios = np.abs(layer.bias[norms > 0]) / norms[norms > 0]
+            with np.errstate(over="ignore"):
+                ratios = np.abs(layer.bias[norms > 0]) / norms[norms > 0]
             reach.append(float(np.quantile(ratios, 0.9)) if ratios.size else 1.0)
     ends = np.abs(np.concatenate([lo, hi]))
     reach.append(float(ends[np.isfinite(ends)].max(initial=0.0)) / 2)
-    return float(2.0 ** np.ceil(np.log2(2 * max(reach))))
+    return float(2.0 ** np.ceil(np.log2(min(2 * max(reach), LARGEST_RADIUS))))
 
 
 def _far(
@@ -241,6 +247,8 @@ def _implied_bound(
         multipliers = solution.lift([fmpq(0)] * len(solution.free))
         if all(m >= 0 for m in multipliers):
             bound = sum((m * right[i] for m, i in zip(multipliers, tight, strict=True)), fmpq(0))
-            nearest = int(bound.p) / int(bound.q)
+            nearest = to_float(bound)
+            if np.isinf(nearest):
+                return np.inf
             return nearest if rational(nearest) >= bound else float(np.nextafter(nearest, np.inf))
     return np.inf  # not proved: the piece is then treated as unbounded in this direction, which is sound

@@ -16,7 +16,7 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from jensen.certify._bounds import EPS, Intervals, adjoint_bounds, rounding_factor
+from jensen.certify._bounds import EPS, SMALLEST, TINY, Intervals, adjoint_bounds, rounding_factor
 from jensen.certify._highs import quiet_highs
 from jensen.certify._pieces import Piece
 from jensen.certify._twins import JumpWeights
@@ -37,7 +37,9 @@ class _Rows:
     high: list[float] = field(default_factory=list)
 
     def add(self, entries: dict[int, float], low: float, high: float) -> None:
-        """Append low <= sum of entries <= high."""
+        """Append low <= sum of entries <= high; a row whose coefficients overflowed is left out."""
+        if not (np.isfinite(list(entries.values())).all() and low < np.inf and high > -np.inf):
+            return
         i = len(self.low)
         for j, v in entries.items():
             if v != 0.0:
@@ -55,6 +57,10 @@ class _Expression:
     entries: dict[int, float]
     constant: float
     error: float
+    faint: float = 0.0
+    """Bound on what underflow has lost."""
+    reach: float = 0.0
+    """Sum of the largest magnitudes of the columns."""
 
 
 class Programme:
@@ -128,7 +134,8 @@ class Programme:
                 column, factor = self._h[source, j]
                 term = v * factor
                 if factor != 1.0 or column in entries:
-                    error += 2 * EPS * (abs(term) + abs(entries.get(column, 0.0))) * self._reach(column)
+                    size = abs(term) + abs(entries.get(column, 0.0)) + TINY
+                    error += 2 * EPS * size * self._reach(column)
                 entries[column] = entries.get(column, 0.0) + term
         return _Expression(entries, float(self.network.layers[layer - 1].bias[i]), error)
 
@@ -168,12 +175,12 @@ class Programme:
             self._rows.add({z: 1.0, a: low}, low, np.inf)
             return
         values = [0.0, high, slope * low]
-        pad = EPS * abs(slope * low)
+        pad = EPS * abs(slope * low) + (SMALLEST if slope else 0.0)
         h = self._column(min(values) - pad, max(values) + pad)
         self._h[layer, i] = (h, 1.0)
         gain = 1.0 - slope
-        up = np.nextafter(abs(gain) * high, np.inf) * (1 + 2 * EPS) if gain != 1 else high
-        down = -np.nextafter(abs(gain) * -low, np.inf) * (1 + 2 * EPS) if gain != 1 else low
+        up = np.nextafter(abs(gain) * high, np.inf) * (1 + 2 * EPS) if slope else high
+        down = -np.nextafter(abs(gain) * -low, np.inf) * (1 + 2 * EPS) if slope else low
         # h - slope z = gain relu(z) lies in [0, up a]; h - z = gain relu(-z) in [0, -down (1 - a)],
         # both mirrored where gain < 0.
         rows: list[tuple[dict[int, float], float]] = [
@@ -199,12 +206,13 @@ class Programme:
         products: dict[Neuron, _Expression] = {}
 
         def adjoint(layer: int, i: int, weight: Callable[[int, int], Matrix]) -> _Expression:
-            total = _Expression({}, 0.0, 0.0)
+            total = _Expression({}, 0.0, TINY)
             for target in network.readers[layer]:
                 w = weight(target, layer)
                 onward = [1.0] if target == network.depth + 1 else mass[target - 1]
-                total.error += self._factor * sum(
-                    abs(value) * float(onward[u]) for u, value in _nonzeros_of_column(w, i)
+                total.error += sum(
+                    (self._factor * abs(value) + SMALLEST) * float(onward[u])
+                    for u, value in _nonzeros_of_column(w, i)
                 )
                 if target == network.depth + 1:
                     total.constant += float(w[0, i])
@@ -213,8 +221,10 @@ class Programme:
                     product = products.get((target, u))
                     if product is not None:
                         total.constant += value * product.constant
+                        total.faint += abs(value) * product.faint + SMALLEST * (1.0 + product.reach)
                         for column, c in product.entries.items():
                             total.entries[column] = total.entries.get(column, 0.0) + value * c
+            total.error += total.faint
             return total
 
         for layer in range(network.depth, layer_v, -1):
@@ -225,19 +235,30 @@ class Programme:
                     continue
                 g = adjoint(layer, int(i), network.weight)
                 if sign:
-                    products[layer, int(i)] = _scaled(g, 1.0 if sign > 0 else slope)
+                    products[layer, int(i)] = self._scaled(g, 1.0 if sign > 0 else slope)
                     continue
                 gain, a = 1.0 - slope, self._indicator[layer, int(i)]
+                product = self._scaled(g, slope)
                 if not g.entries:
-                    product = _scaled(g, slope)
                     product.entries[a] = gain * g.constant
+                    product.faint += abs(gain) * g.faint + SMALLEST
+                    product.reach += 1.0
                 else:
                     ends = float(low[layer - 1][i]), float(high[layer - 1][i])
                     gated = self._product(g, a, *ends)
-                    product = _scaled(g, slope)
-                    product.entries[gated] = product.entries.get(gated, 0.0) + gain
+                    product.entries[gated] = gain
+                    product.reach += self._reach(gated)
                 products[layer, int(i)] = product
         return adjoint(layer_v, v, self.jumps.weight)
+
+    def _scaled(self, g: _Expression, factor: float) -> _Expression:
+        """Multiply an expression by a slope."""
+        if not factor:
+            return _Expression({}, 0.0, 0.0)
+        reach = sum(self._reach(column) for column in g.entries)
+        faint = abs(factor) * g.faint + (SMALLEST * (1.0 + reach) if factor != 1.0 else 0.0)
+        entries = {column: factor * v for column, v in g.entries.items()}
+        return _Expression(entries, factor * g.constant, abs(factor) * g.error, faint, reach)
 
     def _product(self, g: _Expression, a: int, low: float, high: float) -> int:
         """Column for a * g with g in [low, high]: McCormick's envelope, exact once a is 0 or 1."""
@@ -256,6 +277,9 @@ class Programme:
         network, (layer_v, v) = self.network, self.neuron
         reached = [np.zeros(n, dtype=bool) for n in network.widths]
         reached[layer_v - 1][v] = True
+        for target in network.readers[layer_v]:  # the jump reads the twins' outgoing weights as well
+            if target <= network.depth:
+                reached[target - 1] |= np.asarray(abs(self.jumps.weight(target, layer_v)[:, [v]]).sum(axis=1)) > 0
         for layer in range(layer_v + 1, network.depth + 1):
             for source, w in network.layers[layer - 1].weights.items():
                 if source >= layer_v:
@@ -276,7 +300,6 @@ class Programme:
         self._transposed = self.matrix.T.tocsr()
         self._magnitude = abs(self._transposed)
         self.indicators = np.array([self._indicator[u] for u in self.undecided], dtype=np.int32)
-        self.columns_z = np.array([self._z[u] for u in self.undecided], dtype=np.int32)
         self.weights = self._importance()
         self.terms = float(np.diff(self._transposed.indptr).max(initial=1) + n + shape[0] + 8)
 
@@ -330,13 +353,15 @@ class Programme:
         side = np.where(y > 0, self.row_low, self.row_high)
         products = y * np.where(y == 0, 0.0, side)
         reduced = cost - self._transposed @ y
-        slack = (self.terms + 4) * EPS * (np.abs(cost) + self._magnitude @ np.abs(y))
+        if not (y.any() or cost.any()):
+            return 0.0
+        slack = (self.terms + 4) * EPS * (np.abs(cost) + self._magnitude @ np.abs(y)) + SMALLEST
         reach = np.maximum(np.abs(low), np.abs(high))
         columns = np.where(reduced > 0, reduced * low, reduced * high)
         size = np.abs(products).sum() + (np.abs(reduced) * reach).sum()
-        return float(
-            products.sum() + columns.sum() - (slack * reach).sum() * (1 + 1e-9) - 4 * self.terms * EPS * size
-        )
+        lost = (slack * reach).sum() * (1 + 1e-9) + 4 * self.terms * EPS * size + TINY
+        bound = float(products.sum() + columns.sum() - lost)
+        return bound if np.isfinite(bound) else -np.inf  # what overflowed proves nothing
 
 
 def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
@@ -351,12 +376,6 @@ def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
                 mass[source - 1] = mass[source - 1] + np.asarray(w.T @ mass[target - 1])
         mass[source - 1] = mass[source - 1] * np.maximum(1.0, np.abs(network.layers[source - 1].negative_slope))
     return mass
-
-
-def _scaled(g: _Expression, factor: float) -> _Expression:
-    return _Expression(
-        {k: factor * v for k, v in g.entries.items()} if factor else {}, factor * g.constant, abs(factor) * g.error
-    )
 
 
 def _nonzeros(w: Matrix, i: int) -> list[tuple[int, float]]:

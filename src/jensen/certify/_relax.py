@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from jensen.certify._bounds import Intervals, rounding_factor
+from jensen.certify._bounds import TINY, Intervals, rounding_factor
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
 
@@ -46,7 +46,7 @@ def linear_maximum(
     centre, radius = (lo + hi) / 2, (hi - lo) / 2
     best = coefficients @ centre + np.abs(coefficients) @ radius
     magnitude = np.abs(centre) + radius
-    size = np.abs(coefficients) @ magnitude
+    size = (np.abs(coefficients) + TINY) @ (magnitude + TINY)  # what underflowed counts as TINY
     if cut is None:
         return best, size
     middle = float(cut.row @ centre + cut.offset)
@@ -59,7 +59,8 @@ def linear_maximum(
         value += np.abs(coefficients - lam[:, None] * cut.row) @ radius
         better = value < best
         best = np.where(better, value, best)
-        size = np.where(better, np.abs(coefficients) @ magnitude + np.abs(lam) * cut_size, size)
+        own = (np.abs(coefficients) + TINY) @ (magnitude + TINY)
+        size = np.where(better, own + (np.abs(lam) + TINY) * (cut_size + TINY), size)
     return best, size
 
 
@@ -77,7 +78,8 @@ def relaxed_bounds(
     network : ReLUNetwork
     lo, hi : (d,) arrays, finite
     known : Intervals
-        Sound bounds over the box, for instance from interval arithmetic; finite.
+        Sound bounds over the box, for instance from interval arithmetic. Where arithmetic overflows, they
+        are kept.
     cut : Cut, optional
         Restrict to the part of the box where this holds.
 
@@ -107,20 +109,22 @@ def relaxed_bounds(
                 through = current * slope
                 offset = (current * intercept).sum(axis=1)
                 constant = constant + offset + through @ network.layers[k - 1].bias
-                size = size + np.abs(current) @ reach + np.abs(through) @ np.abs(network.layers[k - 1].bias)
+                weight = np.abs(through) + TINY  # what underflowed counts as TINY
+                size = size + (np.abs(current) + TINY) @ reach + weight @ np.abs(network.layers[k - 1].bias)
                 for source, w in network.layers[k - 1].weights.items():
                     term = np.asarray(_transposed(w) @ through.T).T if sparse.issparse(w) else through @ w
                     rows[source] = rows[source] + term if source in rows else term
-                    size = size + np.abs(through) @ _row_magnitudes(w, source, lows, highs, lo, hi, network)
+                    size = size + weight @ _row_magnitudes(w, source, lows, highs, lo, hi, network)
             if 0 in rows:
                 bound, extra = linear_maximum(rows[0], lo, hi, cut)
             else:
                 bound, extra = np.zeros(layer.size), np.zeros(layer.size)
-            bound = bound + constant + factor * (size + extra)
+            size = size + extra
+            bound = np.where(np.isfinite(size), bound + constant + factor * size + TINY, np.inf)
             if side > 0:
-                highs[position - 1] = np.minimum(highs[position - 1], bound)
+                highs[position - 1] = np.fmin(highs[position - 1], bound)  # NaN bounds nothing
             else:
-                lows[position - 1] = np.maximum(lows[position - 1], -bound)
+                lows[position - 1] = np.fmax(lows[position - 1], -bound)
     return Intervals(lows, highs)
 
 
@@ -135,10 +139,10 @@ def _row_magnitudes(
 ) -> FloatArray:
     """Sum over each row of |w| times the largest magnitude of its source."""
     if source == 0:
-        reach = np.maximum(np.abs(lo), np.abs(hi))
+        reach = np.maximum(np.abs(lo), np.abs(hi)) + TINY
     else:
         slope = np.maximum(1.0, np.abs(network.layers[source - 1].negative_slope))
-        reach = slope * np.maximum(np.abs(lows[source - 1]), np.abs(highs[source - 1]))
+        reach = slope * np.maximum(np.abs(lows[source - 1]), np.abs(highs[source - 1])) + TINY
     return np.asarray(abs(w) @ reach)
 
 
@@ -157,7 +161,7 @@ def _substitution(
     above = np.where(convex, chord, tangent), np.where(convex, chord_at_zero, 0.0)
     below = np.where(convex, tangent, chord), np.where(convex, 0.0, chord_at_zero)
     positive = coefficients > 0
-    reach = (1.0 + np.abs(a) + np.abs(chord)) * np.maximum(np.abs(lo), np.abs(hi))
+    reach = (1.0 + np.abs(a) + np.abs(chord)) * np.maximum(np.abs(lo), np.abs(hi)) + TINY
     slope = np.where(positive, above[0], below[0])
     intercept = np.where(positive, above[1], below[1])
     return slope, intercept, reach

@@ -16,6 +16,8 @@ from scipy import sparse
 
 from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork, times
 
+SMALLEST = float(np.finfo(np.float64).tiny)
+
 LARGEST_LAYER = 1 << 16
 """Wider layers are not searched for twins: whatever they hide is left to the exact stages."""
 
@@ -94,7 +96,8 @@ def twin_groups(layer: Layer) -> list[list[tuple[int, Fraction]]]:
     for i in range(layer.size):
         span = slice(rows.indptr[i], rows.indptr[i + 1])
         indices, data = rows.indices[span], rows.data[span]
-        if indices.size and indices[0] < inputs:  # a row without weights has no kink
+        # A row without weights has no kink, and neither has a neuron that is linear.
+        if indices.size and indices[0] < inputs and layer.negative_slope[i] != 1:
             buckets[indices.tobytes() + np.round(data / data[0], 9).tobytes()].append(i)
     groups = []
     for bucket in buckets.values():
@@ -127,7 +130,10 @@ def _factor(first: FloatArray, other: FloatArray) -> Fraction | None:
 
 def _merged(w: Matrix, layer: Layer, groups: list[list[tuple[int, Fraction]]]) -> Matrix:
     gain = 1.0 - layer.negative_slope
-    scaled = (w @ sparse.diags_array(gain)).tolil() if sparse.issparse(w) else w * gain
+    if sparse.issparse(w):
+        scaled = sparse.csr_array((_times(w.data, gain[w.indices]), w.indices, w.indptr), shape=w.shape).tolil()
+    else:
+        scaled = _times(w, gain)
     for group in groups:
         total: dict[int, Fraction] = defaultdict(Fraction)
         for i, factor in group:
@@ -142,6 +148,18 @@ def _merged(w: Matrix, layer: Layer, groups: list[list[tuple[int, Fraction]]]) -
 
 
 def _nearest(value: Fraction) -> float:
-    """Round to the nearest float, but never to zero."""
-    rounded = float(value)
-    return rounded if rounded or not value else float(np.copysign(np.finfo(np.float64).tiny, value))
+    """Round to the nearest float, but never to zero; infinite where no float is near."""
+    sign = 1.0 if value > 0 else -1.0
+    try:
+        rounded = float(value)
+    except OverflowError:
+        return sign * np.inf
+    return rounded if rounded or not value else sign * SMALLEST
+
+
+def _times(w: FloatArray, gain: FloatArray) -> FloatArray:
+    """Multiply, keeping the sign of what underflows."""
+    with np.errstate(over="ignore"):
+        product = w * gain
+    lost = (np.abs(product) < SMALLEST) & (w != 0) & (gain != 0)
+    return np.where(lost, np.sign(w) * np.sign(gain) * SMALLEST, product)

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from jensen.certify._exact_domain import to_float
 from jensen.certify._facet import Kink
 from jensen.certify._verdict import Witness
 from jensen.network import Domain, FloatArray, ReLUNetwork
@@ -30,7 +31,7 @@ def confirm(
         The neuron that is believed to switch there.
     """
     scale = float(np.abs(direction).max())
-    if not scale > 0 or not np.isfinite(scale):
+    if not (scale > 0 and np.isfinite(scale) and np.isfinite(point).all()):
         return None
     moves = _STEPS[:, None] * (direction / scale) * max(1.0, float(np.abs(point).max()))
     left, right = point - moves, point + moves
@@ -51,8 +52,8 @@ def confirm(
 
 def from_kink(network: ReLUNetwork, domain: Domain, kink: Kink, neuron: Neuron) -> Witness:
     """Build the witness of an exact kink: its step is halved until both ends lie on affine pieces."""
-    direction = np.array([float(v) for v in kink.direction])
-    found = confirm(network, domain, np.array([float(v) for v in kink.point]), direction, neuron)
+    point, direction = (np.array([to_float(v) for v in p]) for p in (kink.point, kink.direction))
+    found = confirm(network, domain, point, direction, neuron)
     step = Fraction(1)
     while found is None:
         x = [p - step * n for p, n in zip(kink.point, kink.direction, strict=True)]
