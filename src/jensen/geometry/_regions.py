@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from jensen.geometry._collect import Collector
 from jensen.geometry._engine import Engine, Options
 from jensen.geometry._exact_tree import ExactTree
 from jensen.geometry._program import ACTIVE, Program
-from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
+from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Regions:
 
 
 def regions(
-    network: ReLUNetwork,
+    model: Any,
     domain: Domain | None = None,
     *,
     time_limit: float | None = None,
@@ -168,7 +169,7 @@ def regions(
 
     Parameters
     ----------
-    network : ReLUNetwork
+    model : ReLUNetwork, torch.nn.Module, torch.export.ExportedProgram, path or list of arrays
     domain : Domain, optional
         The whole space by default. On a flat domain regions and frontiers are those within its affine hull.
     time_limit : float, optional
@@ -188,7 +189,10 @@ def regions(
     ------
     DomainError
         If the domain is empty or does not fit the network.
+    NetworkError, UnsupportedOperatorError, ModelFileError
+        If the model cannot be read.
     """
+    network = as_network(model).network
     begin = time.perf_counter()
     tree = ExactTree(Program(network), WholeSpace() if domain is None else domain)
     sink = Collector(tree, max_regions)
