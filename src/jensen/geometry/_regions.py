@@ -16,7 +16,7 @@ from jensen.geometry._collect import Collector
 from jensen.geometry._engine import Engine, Options
 from jensen.geometry._exact_tree import ExactTree
 from jensen.geometry._program import ACTIVE, Program
-from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
+from jensen.network import Domain, FloatArray, WholeSpace, as_network
 
 
 @dataclass(frozen=True)
