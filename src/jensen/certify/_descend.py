@@ -91,7 +91,9 @@ class Descent:
             points = np.clip(points - length[:, None] * gradient / norm, self.lo, self.hi)
         return best
 
-    def _to_kink(self, points: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray], NDArray[np.bool_]]:
+    def _to_kink(
+        self, points: FloatArray
+    ) -> tuple[FloatArray, FloatArray, list[FloatArray], NDArray[np.bool_]]:
         """Move every row towards the kink of its neuron.
 
         Returns the points, the gradients of their z, all pre-activations, and which rows are off the kink.
@@ -127,7 +129,9 @@ class Descent:
         into = [np.zeros((len(self.rows), network.input_size)), *(np.zeros_like(v) for v in z)]
         for position in range(network.depth, 0, -1):
             layer = network.layers[position - 1]
-            dz = cotangents[position - 1] + into[position] * np.where(z[position - 1] > 0, 1.0, layer.negative_slope)
+            dz = cotangents[position - 1] + into[position] * np.where(
+                z[position - 1] > 0, 1.0, layer.negative_slope
+            )
             if dz.any():
                 for k, w in layer.weights.items():
                     into[k] += times(dz, w)
@@ -157,4 +161,3 @@ class Descent:
             reach.append(out)
             cotangents.append(self.gain[:, None] * t * adjoint[position - 1] * rate[position - 1])
         return self._pull(z, cotangents) * self.mask
-

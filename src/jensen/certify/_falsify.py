@@ -132,7 +132,9 @@ class Falsifier:
         for k in np.argsort(found.jump)[:12]:
             if not found.jump[k] < 0:
                 break
-            self.seen.witness = confirm(self.network, self.domain, found.point[k], found.direction[k], chosen[k])
+            self.seen.witness = confirm(
+                self.network, self.domain, found.point[k], found.direction[k], chosen[k]
+            )
             if self.seen.witness is not None:
                 layer, i = chosen[k]
                 self.seen.worst[layer - 1][i] = min(self.seen.worst[layer - 1][i], float(found.jump[k]))
@@ -178,7 +180,9 @@ class Falsifier:
             along = z.reshape(*t.shape, -1)
             line, cell, neuron = np.nonzero((along[:, :-1] > 0) != (along[:, 1:] > 0))
             if line.size > self.budget:
-                chosen = np.sort(np.random.default_rng(line.size).choice(line.size, self.budget, replace=False))
+                chosen = np.sort(
+                    np.random.default_rng(line.size).choice(line.size, self.budget, replace=False)
+                )
                 line, cell, neuron = line[chosen], cell[chosen], neuron[chosen]
             z0, z1 = along[line, cell, neuron], along[line, cell + 1, neuron]
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -198,7 +202,9 @@ class Falsifier:
             self.seen.places[position] = x[order[:8]]
             for k in order[:3]:
                 if jump[k] < 0:
-                    candidates.append((float(jump[k]), (position + 1, int(neuron[k])), x[k], directions[line[k]]))
+                    candidates.append(
+                        (float(jump[k]), (position + 1, int(neuron[k])), x[k], directions[line[k]])
+                    )
         for _, neuron_id, x, direction in sorted(candidates, key=lambda c: c[0])[:6]:
             self.seen.witness = confirm(self.network, self.domain, x, direction, neuron_id)
             if self.seen.witness is not None:

@@ -58,7 +58,9 @@ class Lines:
         scale = self.reach * 10.0 ** self.rng.uniform(-2, self.decades, size=len(points))
         return np.maximum(np.minimum(backward, 0.0), -scale), np.minimum(np.maximum(forward, 0.0), scale)
 
-    def sample(self, count: int, near: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def sample(
+        self, count: int, near: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Return points, directions and chord ends of about `count` lines."""
         if near is None:
             finite = np.isfinite(self.lo) & np.isfinite(self.hi)

@@ -161,7 +161,9 @@ def _largest_slack(
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     lp.a_matrix_.start_ = np.arange(m + 2, dtype=np.int32) * n
     lp.a_matrix_.index_ = np.tile(np.arange(n, dtype=np.int32), m + 1)
-    lp.a_matrix_.value_ = np.vstack([np.column_stack([rows[:, :-1], -norms]), np.append(kink[:-1], 0.0)]).ravel()
+    lp.a_matrix_.value_ = np.vstack(
+        [np.column_stack([rows[:, :-1], -norms]), np.append(kink[:-1], 0.0)]
+    ).ravel()
     highs = quiet_highs()
     highs.passModel(lp)
     highs.run()

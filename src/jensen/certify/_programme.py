@@ -109,9 +109,7 @@ class Programme:
     def _top_layer(self) -> int:
         top = self.neuron[0]
         for layer in range(self.network.depth, top, -1):
-            if any(
-                self.sign(layer, i) == 0 for i in range(self.network.layers[layer - 1].size)
-            ):
+            if any(self.sign(layer, i) == 0 for i in range(self.network.layers[layer - 1].size)):
                 return layer
         return top
 
@@ -121,7 +119,7 @@ class Programme:
         return len(self._low) - 1
 
     def _preactivation(self, layer: int, i: int) -> _Expression:
-        """z of a neuron as an affine function of the columns of its sources."""
+        """Z of a neuron as an affine function of the columns of its sources."""
         entries: dict[int, float] = {}
         error = 0.0
         for source, w in self.network.layers[layer - 1].weights.items():
@@ -279,7 +277,9 @@ class Programme:
         reached[layer_v - 1][v] = True
         for target in network.readers[layer_v]:  # the jump reads the twins' outgoing weights as well
             if target <= network.depth:
-                reached[target - 1] |= np.asarray(abs(self.jumps.weight(target, layer_v)[:, [v]]).sum(axis=1)) > 0
+                reached[target - 1] |= (
+                    np.asarray(abs(self.jumps.weight(target, layer_v)[:, [v]]).sum(axis=1)) > 0
+                )
         for layer in range(layer_v + 1, network.depth + 1):
             for source, w in network.layers[layer - 1].weights.items():
                 if source >= layer_v:
@@ -332,7 +332,9 @@ class Programme:
         highs.passModel(lp)
         return highs
 
-    def lower_bound(self, multipliers: FloatArray, low: FloatArray, high: FloatArray, cost: FloatArray) -> float:
+    def lower_bound(
+        self, multipliers: FloatArray, low: FloatArray, high: FloatArray, cost: FloatArray
+    ) -> float:
         """Weak duality with every rounding error on the safe side (Neumaier and Shcherbina, 2004).
 
         Any multipliers are sound: min c x >= y b + min (c - A'y) x over the column bounds.
@@ -374,7 +376,9 @@ def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
                 mass[source - 1] = mass[source - 1] + np.asarray(w.T @ np.ones(1))
             else:
                 mass[source - 1] = mass[source - 1] + np.asarray(w.T @ mass[target - 1])
-        mass[source - 1] = mass[source - 1] * np.maximum(1.0, np.abs(network.layers[source - 1].negative_slope))
+        mass[source - 1] = mass[source - 1] * np.maximum(
+            1.0, np.abs(network.layers[source - 1].negative_slope)
+        )
     return mass
 
 

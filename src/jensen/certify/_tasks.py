@@ -98,9 +98,7 @@ def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outco
     if kink is None:
         return Outcome(task, Search(open=[]), None)
     exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
-    probe = Probe(
-        question.network, question.domain, exact, question.jumps, ground.piece, task.neuron
-    )
+    probe = Probe(question.network, question.domain, exact, question.jumps, ground.piece, task.neuron)
     programme = Programme(ground.piece, task.neuron, kink, question.jumps)
     found = Tree(programme, question.network, exact, probe).search(list(task.nodes), deadline)
     witness = probe.witness

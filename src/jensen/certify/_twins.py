@@ -131,7 +131,9 @@ def _factor(first: FloatArray, other: FloatArray) -> Fraction | None:
 def _merged(w: Matrix, layer: Layer, groups: list[list[tuple[int, Fraction]]]) -> Matrix:
     gain = 1.0 - layer.negative_slope
     if sparse.issparse(w):
-        scaled = sparse.csr_array((_times(w.data, gain[w.indices]), w.indices, w.indptr), shape=w.shape).tolil()
+        scaled = sparse.csr_array(
+            (_times(w.data, gain[w.indices]), w.indices, w.indptr), shape=w.shape
+        ).tolil()
     else:
         scaled = _times(w, gain)
     for group in groups:

@@ -55,13 +55,13 @@ class Domain:
 class WholeSpace(Domain):
     """All of R^d: the default domain."""
 
-    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         return np.full(d, -np.inf), np.full(d, np.inf)
 
-    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:
         return np.zeros((0, d)), np.zeros(0)
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "whole_space"}
 
 
@@ -99,16 +99,16 @@ class Box(Domain):
         object.__setattr__(self, "lo", low)
         object.__setattr__(self, "hi", high)
 
-    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         for side in (self.lo, self.hi):
             if side.ndim == 1 and side.size != d:
                 raise DomainError(f"the box has {side.size} variables, the network has {d} inputs")
         return np.array(np.broadcast_to(self.lo, d)), np.array(np.broadcast_to(self.hi, d))
 
-    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:
         return np.zeros((0, d)), np.zeros(0)
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "box", "lo": self.lo.tolist(), "hi": self.hi.tolist()}
 
 
@@ -140,13 +140,13 @@ class Polytope(Domain):
         object.__setattr__(self, "A", rows)
         object.__setattr__(self, "b", right)
 
-    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         return np.full(d, -np.inf), np.full(d, np.inf)
 
-    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:  # noqa: D102
+    def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:
         if self.A.shape[1] != d:
             raise DomainError(f"the polytope has {self.A.shape[1]} variables, the network has {d} inputs")
         return self.A, self.b
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, Any]:
         return {"kind": "polytope", "A": self.A.tolist(), "b": self.b.tolist()}

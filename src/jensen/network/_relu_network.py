@@ -68,9 +68,7 @@ class Layer:
     bias: FloatArray
     negative_slope: FloatArray
 
-    def __init__(
-        self, weights: Mapping[int, Any], bias: ArrayLike, negative_slope: ArrayLike = 0.0
-    ) -> None:
+    def __init__(self, weights: Mapping[int, Any], bias: ArrayLike, negative_slope: ArrayLike = 0.0) -> None:
         bias = np.asarray(bias, dtype=np.float64)
         if bias.ndim != 1:
             raise NetworkError(f"a layer's bias must be a vector, got an array of shape {bias.shape}")
@@ -80,9 +78,7 @@ class Layer:
                 raise NetworkError(f"the weight from source {k} has {w.shape[0]} rows, the bias {bias.size}")
         object.__setattr__(self, "weights", MappingProxyType(checked))
         object.__setattr__(self, "bias", _as_vector(bias, bias.size, "a bias"))
-        object.__setattr__(
-            self, "negative_slope", _as_vector(negative_slope, bias.size, "a negative slope")
-        )
+        object.__setattr__(self, "negative_slope", _as_vector(negative_slope, bias.size, "a negative slope"))
 
     @property
     def size(self) -> int:
