@@ -53,6 +53,13 @@ def _is_nonnegative(w: Matrix) -> bool:
     return bool(data.size == 0 or data.min() >= 0)
 
 
+def magnitudes(w: Matrix) -> Matrix:
+    """Absolute values of a matrix's entries."""
+    if sparse.issparse(w):
+        return sparse.csr_array((np.abs(w.data), w.indices, w.indptr), shape=w.shape)
+    return np.abs(w)
+
+
 def split_signs(w: Matrix) -> tuple[Matrix, Matrix | None]:
     """Positive and negative parts of a matrix, w = plus - minus; minus is None where w >= 0."""
     if _is_nonnegative(w):
@@ -64,7 +71,7 @@ def split_signs(w: Matrix) -> tuple[Matrix, Matrix | None]:
     return np.maximum(w, 0.0), np.maximum(-w, 0.0)
 
 
-def _meets(w: Matrix | None, nonzero: NDArray[np.bool_]) -> NDArray[np.bool_] | bool:
+def _meets(w: Matrix | sparse.csc_array | None, nonzero: NDArray[np.bool_]) -> NDArray[np.bool_] | bool:
     """Which rows of w >= 0 have a positive entry where `nonzero` holds; nothing can underflow here."""
     if w is None or not nonzero.any():
         return False
@@ -141,7 +148,7 @@ def interval_bounds(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> Int
 
 @dataclass(frozen=True)
 class AdjointBounds:
-    """Sound bounds on every adjoint g_v = df/dh_v, and lower bounds on every jump: lists over hidden layers."""
+    """Bounds on every adjoint g_v = df/dh_v, and lower bounds on every jump: lists over hidden layers."""
 
     low: list[FloatArray]
     high: list[FloatArray]
@@ -214,7 +221,7 @@ def _sum_bounds(
 def _scaled(
     low: FloatArray, high: FloatArray, slope_low: FloatArray, slope_high: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Range of the product of two intervals; rounding is left to the sum that it enters, but for underflow."""
+    """Range of the product of two intervals; but for underflow, the sum that it enters covers rounding."""
     pairs = [(end, slope) for end in (low, high) for slope in (slope_low, slope_high)]
     with np.errstate(over="ignore"):
         products = [np.where((end == 0) | (slope == 0), 0.0, end * slope) for end, slope in pairs]

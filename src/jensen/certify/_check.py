@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from importlib.util import find_spec
-from math import comb, inf
-from pathlib import Path
+from functools import partial
+from math import inf
 from time import perf_counter
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._exact_domain import ExactDomain, to_float
+from jensen.certify._branching import branch
+from jensen.certify._choice import Method, complete_stages, in_exact_arithmetic, is_easily_enumerated
+from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._facet import Kink
 from jensen.certify._falsify import Falsifier
 from jensen.certify._ledger import Ledger
-from jensen.certify._pieces import Piece, pieces
+from jensen.certify._pieces import Piece
 from jensen.certify._progress import Callback, Clock, Progress
-from jensen.certify._rules import jump_lower_bounds, unbounded
-from jensen.certify._tasks import Ground, Question, Task, execute
+from jensen.certify._rules import jump_lower_bounds, moved_by, unbounded
+from jensen.certify._tasks import Ground, Question
 from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Kind, Verdict, Witness
-from jensen.certify._witness import Neuron, from_kink
+from jensen.certify._witness import Neuron, from_kink, jump_at
 from jensen.errors import DomainError
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
-
-Method: TypeAlias = Literal["auto", "branch", "enumerate"]
-
-REGIONS_PER_SECOND = 2e5
-"""What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
-TINY = 400
-"""Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
-COMPILING = 15.0
-"""Seconds that the enumeration's compilation takes, once per machine."""
 
 
 def check(
@@ -106,6 +98,8 @@ def check(
     """
     if method not in ("auto", "branch", "enumerate"):
         raise ValueError(f"method must be 'auto', 'branch' or 'enumerate', got {method!r}")
+    if time_limit is not None and not time_limit >= 0:
+        raise ValueError(f"time_limit must be a number of seconds, got {time_limit!r}")
     clock = Clock(time_limit)
     lowered = as_network(model, output=output, input_shape=input_shape)
     chosen = _check_wrt(wrt, lowered.network.input_size)
@@ -157,9 +151,13 @@ class _Check:
             ("falsify", self._falsify),
             ("bound", self._bound),
         ]
-        if method == "branch" or not self._is_easily_enumerated():
+        if method == "branch" or not is_easily_enumerated(self.network):
             stages.append(("descend", self._descend))
-        stages += self._complete_stages(method)
+        complete = {"branch": self._branch, "enumerate": self._enumerate}
+        stages += [
+            (name, partial(complete[name], patience))
+            for name, patience in complete_stages(method, self.network)
+        ]
         for name, stage in stages:
             began, before = perf_counter(), self.ledger.left
             try:
@@ -175,27 +173,6 @@ class _Check:
                 reason = "time limit"
                 break
         return self._verdict(reason, lowering_error)
-
-    def _complete_stages(self, method: Method) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
-        """Choose what decides the rest; the last of these stages has no limit of its own."""
-        if method == "branch":
-            return [("branch", lambda: self._branch(inf))]
-        enumerate_all = ("enumerate", lambda: self._enumerate(inf))
-        if method == "enumerate" or self._is_easily_enumerated():
-            return [enumerate_all]
-        seconds = self._regions_at_most() / REGIONS_PER_SECOND
-        if seconds > 3600:
-            return [("branch", lambda: self._branch(inf))]
-        return [
-            ("branch", lambda: self._branch(seconds / 2 + (1.0 if _is_compiled() else COMPILING))),
-            ("enumerate", lambda: self._enumerate(4 * seconds + 5 + COMPILING)),
-            ("branch", lambda: self._branch(inf)),
-        ]
-
-    def _is_easily_enumerated(self) -> bool:
-        """Whether walking all frontiers costs next to nothing."""
-        regions = self._regions_at_most()
-        return regions <= TINY or (_is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
 
     def _verdict(self, reason: str, lowering_error: float | None) -> Verdict:
         ledger = self.ledger
@@ -232,7 +209,7 @@ class _Check:
         """Signs of the weights, and neurons that the chosen inputs cannot switch."""
         bounds = jump_lower_bounds(self.network, self.known, self.jumps)
         moving = {j for step in self.exact.directions for j in step}
-        for bound, moved in zip(bounds, _moved_by(self.network, moving), strict=True):
+        for bound, moved in zip(bounds, moved_by(self.network, moving), strict=True):
             bound[~moved] = inf
         self.ledger.settle("rules", bounds)
         return {}
@@ -265,7 +242,7 @@ class _Check:
     def _found(self, witness: Witness, stage: str) -> None:
         self.witness = witness
         for neuron in witness.neurons:
-            self.ledger.violated(neuron, _jump_at(self.network, witness, neuron), stage)
+            self.ledger.violated(neuron, jump_at(self.network, witness, neuron), stage)
 
     def _bound(self) -> dict[str, Any]:
         """Intervals over the domain; where it is bounded, linear relaxation over it and over every kink."""
@@ -284,43 +261,15 @@ class _Check:
         return {"fixed": fixed}
 
     def _branch(self, patience: float) -> dict[str, Any]:
-        """Branch and bound per open neuron, in slices that spread over workers and subtrees."""
+        """Branch and bound per open neuron."""
         from joblib import effective_n_jobs
 
-        jobs = effective_n_jobs(self.n_jobs)
-        began = perf_counter()
         question = Question(self.network, self.domain, self.wrt, self.jumps)
-        grounds = [Ground.of(piece) for piece in pieces(self.network, self.domain)]
-        pending = dict.fromkeys(self.ledger.open, len(grounds))
-        bounds = dict.fromkeys(pending, inf)
-        tasks = [Task(neuron, g) for neuron in pending for g in range(len(grounds))]
-        details = {"pieces": len(grounds), "nodes": 0, "exact_leaves": 0}
-        slice_seconds = 0.5 if jobs == 1 else 2.0
-        while tasks and self.witness is None:
-            budget = min(patience - (perf_counter() - began), self.clock.left)
-            if budget <= 0:
-                break
-            again: list[Task] = []
-            outcomes = execute(question, grounds, tasks, min(slice_seconds, budget), jobs)
-            for outcome in outcomes:
-                task, found = outcome.task, outcome.found
-                details["nodes"] += found.nodes
-                details["exact_leaves"] += found.exact_leaves
-                bounds[task.neuron] = min(bounds[task.neuron], found.lower_bound)
-                if outcome.witness is not None:
-                    self._found(outcome.witness, "branch")
-                    break
-                parts = _divided(task, found.open, jobs, len(tasks))
-                again += parts
-                pending[task.neuron] += len(parts) - 1
-                if not pending[task.neuron]:
-                    self.ledger.settle_one("branch", task.neuron, bounds[task.neuron])
-                self._tell("branch")
-                if perf_counter() - began > patience or self.clock.over:
-                    break
-            tasks = again
-            slice_seconds *= 2
-        return details
+        jobs, tell = effective_n_jobs(self.n_jobs), lambda: self._tell("branch")
+        witness, details = branch(question, self.ledger, self.clock, jobs, patience, tell)
+        if witness is not None:
+            self._found(witness, "branch")
+        return dict(details)
 
     def _enumerate(self, patience: float) -> dict[str, Any]:
         """Walk all frontiers; only those of open neurons are tested."""
@@ -333,7 +282,7 @@ class _Check:
             self.domain,
             self.wrt,
             needed=needed,
-            exact=self._regions_at_most() <= TINY or (limit < COMPILING and not _is_compiled()),
+            exact=in_exact_arithmetic(self.network, limit),
             time_limit=None if limit == inf else limit,
             progress=lambda *_: self._tell("enumerate"),
         )
@@ -351,55 +300,3 @@ class _Check:
             # Every jump was found nonnegative exactly; its float image may fall below zero by rounding.
             self.ledger.settle("enumerate", [np.maximum(jumps, 0.0) for jumps in worst])
         return {"regions": found.n_regions, "frontiers": found.n_frontiers}
-
-    def _regions_at_most(self) -> float:
-        """Number of regions of as many hyperplanes in general position: a guess at the network's."""
-        n, d = self.network.n_neurons, self.network.input_size
-        d = min(d, self.network.widths[0] if self.network.widths else d)
-        return float(sum(comb(n, k) for k in range(min(n, d) + 1))) if n < 500 or d < 8 else inf
-
-
-def _is_compiled() -> bool:
-    """Whether the enumeration's compiled code lies ready, found out without loading it."""
-    spec = find_spec("jensen.geometry")
-    folders = [] if spec is None else spec.submodule_search_locations or []
-    return any(True for folder in folders for _ in Path(folder, "__pycache__").glob("*.nbi"))
-
-
-def _divided(task: Task, nodes: list[Any], jobs: int, in_flight: int) -> list[Task]:
-    """Return a task's open nodes as tasks: as several subtrees when there are fewer tasks than workers."""
-    parts = min(len(nodes), max(1, 2 * jobs // max(in_flight, 1)))
-    return [Task(task.neuron, task.ground, tuple(nodes[i::parts])) for i in range(parts)]
-
-
-def _jump_at(network: ReLUNetwork, witness: Witness, neuron: Neuron) -> float:
-    """Slope change per unit of the neuron's pre-activation at a witness.
-
-    The adjoint at the middle point, unless other neurons switch there with it: then the violation over
-    the change of the pre-activation.
-    """
-    layer, i = neuron
-    points = np.array([[to_float(v) for v in p] for p in (witness.x, witness.y, witness.middle)])
-    gain = 1.0 - network.layers[layer - 1].negative_slope[i]
-    jump = float(gain * network.adjoint(points)[layer - 1][2, i])
-    if jump < 0:
-        return jump
-    z = network.preactivations(points)[layer - 1][:, i]
-    change = abs(float(z[0] - z[1]))
-    return -4.0 * to_float(witness.violation) / change if change > 0 else -inf
-
-
-def _moved_by(network: ReLUNetwork, moving: set[int]) -> list[np.ndarray]:
-    """Which neurons depend on the moving inputs at all."""
-    start = np.zeros(network.input_size)
-    start[list(moving)] = 1.0
-    moved: list[FloatArray] = [start]
-    for layer in network.layers:
-        total = np.zeros(layer.size)
-        for k, w in layer.weights.items():
-            if moved[k].all():
-                total += np.asarray((w != 0).sum(axis=1)).ravel()
-            elif moved[k].any():
-                total += abs(w) @ moved[k]
-        moved.append((total > 0).astype(np.float64))
-    return [m > 0 for m in moved[1:]]

@@ -16,6 +16,8 @@ from jensen.certify._strict import strict_solution
 from jensen.errors import DomainError
 from jensen.network import Domain
 
+LARGEST = float(np.finfo(np.float64).max)
+
 
 @dataclass(frozen=True)
 class Elimination:
@@ -132,7 +134,7 @@ class ExactDomain:
     def directions(self) -> list[dict[int, fmpq]]:
         """Basis of the directions in which convexity is asked."""
         general = [] if self._split is None else self._split[0]
-        if not any(sum(1 for a in row[:-1] if a) > 1 for row in general):
+        if not any(len([a for a in row[:-1] if a]) > 1 for row in general):
             return [{j: fmpq(1)} for j in self.coordinates if not any(row[j] for row in general)]
         moving = set(self.coordinates)
         still = [[fmpq(int(j == k)) for k in range(self.d + 1)] for j in range(self.d) if j not in moving]
@@ -155,7 +157,8 @@ class ExactDomain:
         reduced = [elimination.reduce(row) for row in self.inequalities]
         y = strict_solution(reduced, len(elimination.free))
         assert y is not None  # implicit equalities have been split off
-        return np.nan_to_num(np.array([to_float(v) for v in elimination.lift(y)]))
+        point = np.array([to_float(v) for v in elimination.lift(y)], dtype=np.float64)
+        return np.clip(point, -LARGEST, LARGEST)
 
 
 def rational(value: float) -> fmpq:

@@ -1,4 +1,4 @@
-"""Exact decisions at one facet: is it one, and does the slope decrease across it?"""
+"""Exact decisions at one facet: whether it is one, and whether the slope decreases across it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _facet(
     pattern: Sequence[NDArray[np.bool_]],
     decided: Sequence[NDArray[np.bool_]],
 ) -> tuple[tuple[Fraction, ...], list[fmpq]] | None:
-    """A relative-interior point of a facet, and how its normal crosses the domain's directions."""
+    """Find a relative-interior point of a facet, and how its normal crosses the domain's directions."""
     d = network.input_size
     layer, index = neuron
     known = 1 + next((k for k, flags in enumerate(decided) if not flags.all()), len(decided))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jensen.certify._descend import Descent
 from jensen.certify._exact_domain import ExactDomain
@@ -114,7 +115,7 @@ class Falsifier:
                 return
 
     def _descents(self, targets: Sequence[Neuron], rows: int, steps: int) -> None:
-        """Descend the jumps of all targets from random starts, half of them where small jumps were self.seen."""
+        """Descend the jumps of all targets from random starts, half of them where small jumps were seen."""
         order = self.lines.rng.permutation(len(targets))
         chosen = [targets[order[k % len(targets)]] for k in range(rows)]
         layers, indices = np.array([c[0] for c in chosen]), np.array([c[1] for c in chosen])
@@ -175,7 +176,7 @@ class Falsifier:
         self, points: FloatArray, directions: FloatArray, t: FloatArray, preactivations: list[FloatArray]
     ) -> None:
         """Locate sign changes of every neuron along the lines and read off the jumps there."""
-        found: list[tuple[int, FloatArray, FloatArray, FloatArray]] = []
+        found: list[tuple[int, NDArray[np.intp], NDArray[np.intp], FloatArray]] = []
         for position, z in enumerate(preactivations):
             along = z.reshape(*t.shape, -1)
             line, cell, neuron = np.nonzero((along[:, :-1] > 0) != (along[:, 1:] > 0))

@@ -18,6 +18,7 @@ from flint import fmpq
 from numpy.typing import NDArray
 from scipy import sparse
 
+from jensen.certify._bounds import magnitudes
 from jensen.certify._exact_domain import Elimination, rational, to_float
 from jensen.certify._highs import quiet_highs
 from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork, WholeSpace
@@ -53,7 +54,7 @@ class Piece:
                 return None
             point = np.insert(point[:-1], i, float(sign)) / point[-1]
         if self.rows is not None:
-            point = np.linalg.lstsq(self.rows, point, rcond=None)[0]
+            point = np.asarray(np.linalg.lstsq(self.rows, point, rcond=None)[0], dtype=np.float64)
         return point
 
 
@@ -130,7 +131,7 @@ def _radius(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> float:
     for layer in network.layers:
         if 0 in layer.weights and len(layer.weights) == 1:
             w = layer.weights[0]
-            norms = np.asarray(abs(w).sum(axis=1)).ravel()
+            norms = np.asarray(magnitudes(w).sum(axis=1)).ravel()
             with np.errstate(over="ignore"):
                 ratios = np.abs(layer.bias[norms > 0]) / norms[norms > 0]
             reach.append(float(np.quantile(ratios, 0.9)) if ratios.size else 1.0)

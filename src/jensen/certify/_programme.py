@@ -10,15 +10,14 @@ coefficients that had to be rounded are covered by widened right-hand sides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-import highspy
 import numpy as np
-from scipy import sparse
+from numpy.typing import NDArray
 
-from jensen.certify._bounds import EPS, SMALLEST, TINY, Intervals, adjoint_bounds, rounding_factor
-from jensen.certify._highs import quiet_highs
+from jensen.certify._bounds import EPS, SMALLEST, TINY, Intervals, adjoint_bounds, magnitudes, rounding_factor
 from jensen.certify._pieces import Piece
+from jensen.certify._relaxation import Relaxation
+from jensen.certify._rows import Expression, Rows, nonzeros, nonzeros_of_column
 from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
@@ -26,44 +25,7 @@ Neuron = tuple[int, int]
 """(layer, index): layers count from 1, neurons from 0."""
 
 
-@dataclass
-class _Rows:
-    """Sparse rows under construction."""
-
-    row: list[int] = field(default_factory=list)
-    column: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
-    low: list[float] = field(default_factory=list)
-    high: list[float] = field(default_factory=list)
-
-    def add(self, entries: dict[int, float], low: float, high: float) -> None:
-        """Append low <= sum of entries <= high; a row whose coefficients overflowed is left out."""
-        if not (np.isfinite(list(entries.values())).all() and low < np.inf and high > -np.inf):
-            return
-        i = len(self.low)
-        for j, v in entries.items():
-            if v != 0.0:
-                self.row.append(i)
-                self.column.append(j)
-                self.value.append(v)
-        self.low.append(low)
-        self.high.append(high)
-
-
-@dataclass
-class _Expression:
-    """An affine function of the columns, with a bound on the rounding error of its coefficients."""
-
-    entries: dict[int, float]
-    constant: float
-    error: float
-    faint: float = 0.0
-    """Bound on what underflow has lost."""
-    reach: float = 0.0
-    """Sum of the largest magnitudes of the columns."""
-
-
-class Programme:
+class Programme(Relaxation):
     """The least jump of v over {x in the piece : z_v(x) = 0}, relaxed.
 
     Parameters
@@ -78,27 +40,29 @@ class Programme:
     ----------
     undecided : list of (layer, index)
         Neurons whose sign is open, in topological order.
-    indicators : (n,) int array
-        Their indicator columns.
+    indicators, columns_z : (n,) int arrays
+        Columns of their indicators and of their pre-activations.
     """
 
     def __init__(self, piece: Piece, neuron: Neuron, intervals: Intervals, jumps: JumpWeights) -> None:
         self.jumps = jumps
         self.piece, self.neuron, self.intervals = piece, neuron, intervals
         self.network = piece.network
-        d = self.network.input_size
         self._low, self._high = list(piece.lo), list(piece.hi)
-        self._rows = _Rows()
+        self._rows = Rows()
         self.undecided: list[Neuron] = []
         self._indicator: dict[Neuron, int] = {}
         self._z: dict[Neuron, int] = {}
         self._h: dict[Neuron, tuple[int, float]] = {}
         self._factor = rounding_factor(self.network)
         for row, r in zip(piece.A, piece.b, strict=True):
-            self._rows.add({j: float(row[j]) for j in np.flatnonzero(row)}, -np.inf, float(r))
+            self._rows.add({int(j): float(row[j]) for j in np.flatnonzero(row)}, -np.inf, float(r))
         self._forward(self._top_layer())
         objective = self._backward()
-        self._finish(d, objective)
+        super().__init__(np.array(self._low), np.array(self._high), self._rows, objective)
+        self.indicators = np.array([self._indicator[u] for u in self.undecided], dtype=np.int32)
+        self.columns_z = np.array([self._z[u] for u in self.undecided], dtype=np.int32)
+        self.weights = self._importance()
 
     def sign(self, layer: int, i: int) -> int:
         """Known sign of a neuron on the kink: 1, -1, or 0 while undecided."""
@@ -118,12 +82,12 @@ class Programme:
         self._high.append(high)
         return len(self._low) - 1
 
-    def _preactivation(self, layer: int, i: int) -> _Expression:
+    def _preactivation(self, layer: int, i: int) -> Expression:
         """Z of a neuron as an affine function of the columns of its sources."""
         entries: dict[int, float] = {}
         error = 0.0
         for source, w in self.network.layers[layer - 1].weights.items():
-            for j, v in _nonzeros(w, i):
+            for j, v in nonzeros(w, i):
                 if source == 0:
                     entries[j] = entries.get(j, 0.0) + v
                     continue
@@ -135,10 +99,10 @@ class Programme:
                     size = abs(term) + abs(entries.get(column, 0.0)) + TINY
                     error += 2 * EPS * size * self._reach(column)
                 entries[column] = entries.get(column, 0.0) + term
-        return _Expression(entries, float(self.network.layers[layer - 1].bias[i]), error)
+        return Expression(entries, float(self.network.layers[layer - 1].bias[i]), error)
 
     def _reach(self, column: int) -> float:
-        return max(abs(self._low[column]), abs(self._high[column]))
+        return float(max(abs(self._low[column]), abs(self._high[column])))
 
     def _forward(self, top: int) -> None:
         for layer in range(1, top + 1):
@@ -194,28 +158,28 @@ class Programme:
             self._rows.add({z: 1.0, a: -high}, -np.inf, 0.0)
             self._rows.add({z: 1.0, a: low}, low, np.inf)
 
-    def _backward(self) -> _Expression:
+    def _backward(self) -> Expression:
         """Express the jump of the neuron by indicators, adjoints and their products."""
         network, (layer_v, v) = self.network, self.neuron
         bounds = adjoint_bounds(network, self.intervals.slopes(network), self.jumps)
         low, high = bounds.low, bounds.high
         mass = adjoint_mass(network)
         reached = self._reached()
-        products: dict[Neuron, _Expression] = {}
+        products: dict[Neuron, Expression] = {}
 
-        def adjoint(layer: int, i: int, weight: Callable[[int, int], Matrix]) -> _Expression:
-            total = _Expression({}, 0.0, TINY)
+        def adjoint(layer: int, i: int, weight: Callable[[int, int], Matrix]) -> Expression:
+            total = Expression({}, 0.0, TINY)
             for target in network.readers[layer]:
                 w = weight(target, layer)
                 onward = [1.0] if target == network.depth + 1 else mass[target - 1]
                 total.error += sum(
                     (self._factor * abs(value) + SMALLEST) * float(onward[u])
-                    for u, value in _nonzeros_of_column(w, i)
+                    for u, value in nonzeros_of_column(w, i)
                 )
                 if target == network.depth + 1:
                     total.constant += float(w[0, i])
                     continue
-                for u, value in _nonzeros_of_column(w, i):
+                for u, value in nonzeros_of_column(w, i):
                     product = products.get((target, u))
                     if product is not None:
                         total.constant += value * product.constant
@@ -249,16 +213,16 @@ class Programme:
                 products[layer, int(i)] = product
         return adjoint(layer_v, v, self.jumps.weight)
 
-    def _scaled(self, g: _Expression, factor: float) -> _Expression:
+    def _scaled(self, g: Expression, factor: float) -> Expression:
         """Multiply an expression by a slope."""
         if not factor:
-            return _Expression({}, 0.0, 0.0)
+            return Expression({}, 0.0, 0.0)
         reach = sum(self._reach(column) for column in g.entries)
         faint = abs(factor) * g.faint + (SMALLEST * (1.0 + reach) if factor != 1.0 else 0.0)
         entries = {column: factor * v for column, v in g.entries.items()}
-        return _Expression(entries, factor * g.constant, abs(factor) * g.error, faint, reach)
+        return Expression(entries, factor * g.constant, abs(factor) * g.error, faint, reach)
 
-    def _product(self, g: _Expression, a: int, low: float, high: float) -> int:
+    def _product(self, g: Expression, a: int, low: float, high: float) -> int:
         """Column for a * g with g in [low, high]: McCormick's envelope, exact once a is 0 or 1."""
         adjoint = self._column(low, high)
         entries = {k: -v for k, v in g.entries.items()} | {adjoint: 1.0}
@@ -270,7 +234,7 @@ class Programme:
         self._rows.add({gated: 1.0, adjoint: -1.0, a: -low}, -np.inf, -low)
         return gated
 
-    def _reached(self) -> list[FloatArray]:
+    def _reached(self) -> list[NDArray[np.bool_]]:
         """Which neurons the adjoint of v depends on."""
         network, (layer_v, v) = self.network, self.neuron
         reached = [np.zeros(n, dtype=bool) for n in network.widths]
@@ -278,30 +242,13 @@ class Programme:
         for target in network.readers[layer_v]:  # the jump reads the twins' outgoing weights as well
             if target <= network.depth:
                 reached[target - 1] |= (
-                    np.asarray(abs(self.jumps.weight(target, layer_v)[:, [v]]).sum(axis=1)) > 0
+                    np.asarray(magnitudes(self.jumps.weight(target, layer_v))[:, [v]].sum(axis=1)) > 0
                 )
         for layer in range(layer_v + 1, network.depth + 1):
             for source, w in network.layers[layer - 1].weights.items():
                 if source >= layer_v:
-                    reached[layer - 1] |= np.asarray(abs(w) @ reached[source - 1].astype(float)) > 0
+                    reached[layer - 1] |= np.asarray(magnitudes(w) @ reached[source - 1].astype(float)) > 0
         return reached
-
-    def _finish(self, d: int, objective: _Expression) -> None:
-        rows = self._rows
-        n = len(self._low)
-        self.low, self.high = np.array(self._low), np.array(self._high)
-        self.cost = np.zeros(n)
-        for column, c in objective.entries.items():
-            self.cost[column] = c
-        self.offset, self.error = objective.constant, objective.error
-        self.row_low, self.row_high = np.array(rows.low), np.array(rows.high)
-        shape = (len(rows.low), n)
-        self.matrix = sparse.csr_array((rows.value, (rows.row, rows.column)), shape=shape)
-        self._transposed = self.matrix.T.tocsr()
-        self._magnitude = abs(self._transposed)
-        self.indicators = np.array([self._indicator[u] for u in self.undecided], dtype=np.int32)
-        self.weights = self._importance()
-        self.terms = float(np.diff(self._transposed.indptr).max(initial=1) + n + shape[0] + 8)
 
     def _importance(self) -> FloatArray:
         """How much each undecided sign weighs in branching: its share of the objective, or its slack."""
@@ -317,61 +264,13 @@ class Programme:
                 result[position] += mass[layer - 1][i]
         return result + 1e-12
 
-    def solver(self) -> highspy.Highs:
-        """Load the programme into HiGHS."""
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = self.low.size, self.row_low.size
-        lp.col_cost_, lp.offset_ = self.cost, self.offset
-        lp.col_lower_, lp.col_upper_ = self.low, self.high
-        lp.row_lower_, lp.row_upper_ = self.row_low, self.row_high
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_ = self.matrix.indptr.astype(np.int32)
-        lp.a_matrix_.index_ = self.matrix.indices.astype(np.int32)
-        lp.a_matrix_.value_ = self.matrix.data
-        highs = quiet_highs()
-        highs.passModel(lp)
-        return highs
-
-    def lower_bound(
-        self, multipliers: FloatArray, low: FloatArray, high: FloatArray, cost: FloatArray
-    ) -> float:
-        """Weak duality with every rounding error on the safe side (Neumaier and Shcherbina, 2004).
-
-        Any multipliers are sound: min c x >= y b + min (c - A'y) x over the column bounds.
-
-        Parameters
-        ----------
-        multipliers : (rows,) array
-        low, high : (columns,) arrays
-            Column bounds of the node.
-        cost : (columns,) array
-            The objective, or zeros to prove infeasibility (a positive result means: no point).
-        """
-        y = np.where(
-            (multipliers > 0) & np.isneginf(self.row_low) | (multipliers < 0) & np.isposinf(self.row_high),
-            0.0,
-            multipliers,
-        )
-        side = np.where(y > 0, self.row_low, self.row_high)
-        products = y * np.where(y == 0, 0.0, side)
-        reduced = cost - self._transposed @ y
-        if not (y.any() or cost.any()):
-            return 0.0
-        slack = (self.terms + 4) * EPS * (np.abs(cost) + self._magnitude @ np.abs(y)) + SMALLEST
-        reach = np.maximum(np.abs(low), np.abs(high))
-        columns = np.where(reduced > 0, reduced * low, reduced * high)
-        size = np.abs(products).sum() + (np.abs(reduced) * reach).sum()
-        lost = (slack * reach).sum() * (1 + 1e-9) + 4 * self.terms * EPS * size + TINY
-        bound = float(products.sum() + columns.sum() - lost)
-        return bound if np.isfinite(bound) else -np.inf  # what overflowed proves nothing
-
 
 def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
-    """Sums over paths of absolute weights from every pre-activation to the output."""
+    """Sum over paths the absolute weights from every pre-activation to the output."""
     mass: list[FloatArray] = [np.zeros(n) for n in network.widths]
     for source in range(network.depth, 0, -1):
         for target in network.readers[source]:
-            w = abs(network.weight(target, source))
+            w = magnitudes(network.weight(target, source))
             if target == network.depth + 1:
                 mass[source - 1] = mass[source - 1] + np.asarray(w.T @ np.ones(1))
             else:
@@ -380,17 +279,3 @@ def adjoint_mass(network: ReLUNetwork) -> list[FloatArray]:
             1.0, np.abs(network.layers[source - 1].negative_slope)
         )
     return mass
-
-
-def _nonzeros(w: Matrix, i: int) -> list[tuple[int, float]]:
-    if sparse.issparse(w):
-        span = slice(w.indptr[i], w.indptr[i + 1])
-        return list(zip(w.indices[span].tolist(), w.data[span].tolist(), strict=True))
-    columns = np.flatnonzero(w[i])
-    return list(zip(columns.tolist(), w[i, columns].tolist(), strict=True))
-
-
-def _nonzeros_of_column(w: Matrix, j: int) -> list[tuple[int, float]]:
-    column = w[:, [j]].toarray()[:, 0] if sparse.issparse(w) else w[:, j]
-    rows = np.flatnonzero(column)
-    return list(zip(rows.tolist(), column[rows].tolist(), strict=True))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from jensen.certify._bounds import TINY, Intervals, rounding_factor
+from jensen.certify._bounds import TINY, Intervals, magnitudes, rounding_factor
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
 
@@ -143,7 +143,7 @@ def _row_magnitudes(
     else:
         slope = np.maximum(1.0, np.abs(network.layers[source - 1].negative_slope))
         reach = slope * np.maximum(np.abs(lows[source - 1]), np.abs(highs[source - 1])) + TINY
-    return np.asarray(abs(w) @ reach)
+    return np.asarray(magnitudes(w) @ reach)
 
 
 def _substitution(

@@ -8,8 +8,9 @@ case, and a neuron whose signs disagree only where the later weights are zero is
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from jensen.certify._bounds import Intervals, adjoint_bounds
+from jensen.certify._bounds import Intervals, adjoint_bounds, magnitudes
 from jensen.certify._twins import JumpWeights
 from jensen.network import FloatArray, ReLUNetwork
 
@@ -34,3 +35,17 @@ def unbounded(network: ReLUNetwork) -> Intervals:
     return Intervals(
         [np.full(n, -np.inf) for n in network.widths], [np.full(n, np.inf) for n in network.widths]
     )
+
+
+def moved_by(network: ReLUNetwork, moving: set[int]) -> list[NDArray[np.bool_]]:
+    """Tell which neurons depend on the moving inputs at all, as (n_l,) bool arrays."""
+    start = np.zeros(network.input_size)
+    start[list(moving)] = 1.0
+    moved: list[FloatArray] = [start]
+    for layer in network.layers:
+        total = np.zeros(layer.size)
+        for k, w in layer.weights.items():
+            if moved[k].any():
+                total += magnitudes(w) @ moved[k]
+        moved.append((total > 0).astype(np.float64))
+    return [m > 0 for m in moved[1:]]

@@ -1,4 +1,4 @@
-"""Strict linear inequalities, decided exactly: a float solve proposes a point, rationals confirm or decide."""
+"""Strict linear inequalities, decided exactly: floats propose a point, rationals confirm or decide."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -79,7 +80,7 @@ class JumpWeights:
 
 
 def twin_groups(layer: Layer) -> list[list[tuple[int, Fraction]]]:
-    """Groups of two or more neurons with exactly proportional weights and biases.
+    """Find groups of two or more neurons with exactly proportional weights and biases.
 
     Returns
     -------
@@ -100,7 +101,8 @@ def twin_groups(layer: Layer) -> list[list[tuple[int, Fraction]]]:
         if indices.size and indices[0] < inputs and layer.negative_slope[i] != 1:
             buckets[indices.tobytes() + np.round(data / data[0], 9).tobytes()].append(i)
     groups = []
-    for bucket in buckets.values():
+    for alike in buckets.values():
+        bucket = alike
         while len(bucket) > 1:
             first, rest = bucket[0], []
             group = [(first, Fraction(1))]
@@ -131,9 +133,8 @@ def _factor(first: FloatArray, other: FloatArray) -> Fraction | None:
 def _merged(w: Matrix, layer: Layer, groups: list[list[tuple[int, Fraction]]]) -> Matrix:
     gain = 1.0 - layer.negative_slope
     if sparse.issparse(w):
-        scaled = sparse.csr_array(
-            (_times(w.data, gain[w.indices]), w.indices, w.indptr), shape=w.shape
-        ).tolil()
+        data = _times(w.data, gain[w.indices])
+        scaled: Any = sparse.csr_array((data, w.indices, w.indptr), shape=w.shape).tolil()
     else:
         scaled = _times(w, gain)
     for group in groups:
@@ -141,12 +142,12 @@ def _merged(w: Matrix, layer: Layer, groups: list[list[tuple[int, Fraction]]]) -
         for i, factor in group:
             share = abs(factor) * (1 - Fraction(float(layer.negative_slope[i])))
             column = w[:, [i]].toarray()[:, 0] if sparse.issparse(w) else w[:, i]
-            for u in np.flatnonzero(column):
-                total[int(u)] += share * Fraction(float(column[u]))
+            for u in np.flatnonzero(column).tolist():
+                total[u] += share * Fraction(float(column[u]))
             scaled[:, [i]] = 0.0
         for u, value in total.items():
             scaled[u, group[0][0]] = _nearest(value)
-    return sparse.csr_array(scaled) if sparse.issparse(w) else scaled
+    return sparse.csr_array(scaled) if sparse.issparse(w) else np.asarray(scaled)
 
 
 def _nearest(value: Fraction) -> float:

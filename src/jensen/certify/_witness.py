@@ -77,3 +77,20 @@ def _violation(
     if not fm > half * (fx + fy):
         return None
     return Witness(tuple(x), tuple(y), half, fx, fy, fm, () if neuron is None else (neuron,))
+
+
+def jump_at(network: ReLUNetwork, witness: Witness, neuron: Neuron) -> float:
+    """Measure the slope change per unit of the neuron's pre-activation at a witness.
+
+    The adjoint at the middle point, unless other neurons switch there with it: then the violation over
+    the change of the pre-activation.
+    """
+    layer, i = neuron
+    points = np.array([[to_float(v) for v in p] for p in (witness.x, witness.y, witness.middle)])
+    gain = 1.0 - network.layers[layer - 1].negative_slope[i]
+    jump = float(gain * network.adjoint(points)[layer - 1][2, i])
+    if jump < 0:
+        return jump
+    z = network.preactivations(points)[layer - 1][:, i]
+    change = abs(float(z[0] - z[1]))
+    return -4.0 * to_float(witness.violation) / change if change > 0 else float("-inf")

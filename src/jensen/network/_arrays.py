@@ -47,7 +47,8 @@ def from_arrays(
     extra = [None] * len(matrices) if skips is None else list(skips)
     if not len(matrices) == len(vectors) == len(extra):
         raise NetworkError(
-            f"got {len(matrices)} weights, {len(vectors)} biases and {len(extra)} skips; their numbers must agree"
+            f"got {len(matrices)} weights, {len(vectors)} biases and {len(extra)} skips; their numbers "
+            "must agree"
         )
     if extra[0] is not None:
         raise NetworkError("the first layer reads the input already: its skip must be None")

@@ -33,8 +33,9 @@ def _as_vector(value: ArrayLike, size: int, what: str) -> FloatArray:
 
 
 def _as_matrix(value: Any, what: str) -> Matrix:
-    if sparse.issparse(value):
-        matrix = sparse.csr_array(value, dtype=np.float64)
+    matrix: Any
+    if bool(sparse.issparse(value)):
+        matrix = sparse.csr_array(value, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
         data = matrix.data
     else:
@@ -46,7 +47,8 @@ def _as_matrix(value: Any, what: str) -> Matrix:
         data = matrix
     if not np.isfinite(data).all():
         raise NetworkError(f"{what} holds NaN or infinity")
-    return matrix
+    checked: Matrix = matrix
+    return checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,14 +259,14 @@ class ReLUNetwork:
         return self.forward(self._inputs(x))[1]
 
     def slopes(self, preactivations: list[FloatArray]) -> list[FloatArray]:
-        """Slopes of every neuron's activation at given pre-activations; a neuron at zero counts as inactive."""
+        """Slopes of every activation at given pre-activations; a neuron at zero counts as inactive."""
         return [
             np.where(z > 0, 1.0, layer.negative_slope)
             for z, layer in zip(preactivations, self.layers, strict=True)
         ]
 
     def adjoint(self, x: ArrayLike) -> list[FloatArray]:
-        """Derivatives g_v = df/dh_v of the output by every hidden neuron's activation.
+        """Compute the derivatives g_v = df/dh_v of the output by every hidden neuron's activation.
 
         One backward pass with the activation pattern at x (a neuron at zero counts as inactive). These
         are the numbers <a, Phi^{v->}> of the path-lifting formulation, with no path enumerated.
@@ -284,7 +286,7 @@ class ReLUNetwork:
         return self.backward(self.slopes(self.preactivations(x)))[0]
 
     def backward(self, slopes: list[FloatArray]) -> list[FloatArray]:
-        """Derivatives of the output by every source, for given activation slopes.
+        """Compute the derivatives of the output by every source, for given activation slopes.
 
         Parameters
         ----------

@@ -1,0 +1,62 @@
+"""Which complete stages decide what the cheap ones leave open, and for how long each is tried."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from math import comb, inf
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from jensen.network import ReLUNetwork
+
+Method: TypeAlias = Literal["auto", "branch", "enumerate"]
+
+REGIONS_PER_SECOND = 2e5
+"""What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
+TINY_COUNT = 400
+"""Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
+COMPILING = 15.0
+"""Seconds that the enumeration's compilation takes, once per machine."""
+
+
+def complete_stages(
+    method: Method, network: ReLUNetwork
+) -> list[tuple[Literal["branch", "enumerate"], float]]:
+    """Choose what decides the rest, as stages and their seconds; the last one has no limit of its own."""
+    if method == "branch":
+        return [("branch", inf)]
+    if method == "enumerate" or is_easily_enumerated(network):
+        return [("enumerate", inf)]
+    seconds = regions_at_most(network) / REGIONS_PER_SECOND
+    if seconds > 3600:
+        return [("branch", inf)]
+    return [
+        ("branch", seconds / 2 + (1.0 if is_compiled() else COMPILING)),
+        ("enumerate", 4 * seconds + 5 + COMPILING),
+        ("branch", inf),
+    ]
+
+
+def is_easily_enumerated(network: ReLUNetwork) -> bool:
+    """Whether walking all frontiers costs next to nothing."""
+    regions = regions_at_most(network)
+    return regions <= TINY_COUNT or (is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
+
+
+def in_exact_arithmetic(network: ReLUNetwork, limit: float) -> bool:
+    """Whether to enumerate without compiled code: few regions, or no time to compile."""
+    return regions_at_most(network) <= TINY_COUNT or (limit < COMPILING and not is_compiled())
+
+
+def regions_at_most(network: ReLUNetwork) -> float:
+    """Count the regions of as many hyperplanes in general position: a guess at the network's."""
+    n, d = network.n_neurons, network.input_size
+    d = min(d, network.widths[0] if network.widths else d)
+    return float(sum(comb(n, k) for k in range(min(n, d) + 1))) if n < 500 or d < 8 else inf
+
+
+def is_compiled() -> bool:
+    """Whether the enumeration's compiled code lies ready, found out without loading it."""
+    spec = find_spec("jensen.geometry")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return any(True for folder in folders for _ in Path(folder, "__pycache__").glob("*.nbi"))
