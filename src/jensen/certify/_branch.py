@@ -16,18 +16,25 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
+from jensen.certify._bounds import Intervals, adjoint_bounds
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._facet import Kink, facet_violation, is_realised
 from jensen.certify._programme import Programme
 from jensen.network import FloatArray, ReLUNetwork
 
-Node = tuple[tuple[int, int], ...]
-"""Decisions (position in `Programme.undecided`, 0 or 1) on the way from the root."""
+Node = tuple[tuple[tuple[int, int], int], ...]
+"""Decisions ((layer, index), 0 or 1) on the way from the root."""
+
+Path = tuple[tuple[int, int], ...]
+"""The same within one programme: (position in `Programme.undecided`, 0 or 1)."""
 
 ROOT: Node = ()
 
 DEGENERATE = 8
 """Exact leaves without a violation after which a kink is searched in topological order, with exact tests."""
+
+NEARLY_ZERO = 1e-9
+"""Bounds that floating point cannot tell from zero are worth a look at signs."""
 
 LOOKAHEAD, PATIENCE, RELIABLE, ITERATIONS = 24, 6, 8, 50
 """Candidates looked at, unsuccessful ones in a row, tries until a gain is trusted, simplex steps per try."""
@@ -50,7 +57,7 @@ class Search:
     nodes, exact_leaves : int
     """
 
-    open: list[Node] = field(default_factory=lambda: [ROOT])
+    open: list[Node] = field(default_factory=list)
     lower_bound: float = np.inf
     kink: Kink | None = None
     stopped: bool = False
@@ -94,22 +101,19 @@ class Tree:
         deadline : float
             Time by `time.perf_counter` at which to stop.
         """
-        result = Search(open=list(nodes))
-        while result.open and perf_counter() < deadline:
-            node = result.open.pop()
-            # Should an interrupt arrive in here, the node must not be lost.
-            try:
-                children = self._expand(node, result)
-            except KeyboardInterrupt:
-                result.open.append(node)
-                raise
+        undecided, result = self.programme.undecided, Search()
+        position = {neuron: k for k, neuron in enumerate(undecided)}
+        paths = [tuple((position[neuron], side) for neuron, side in node) for node in nodes]
+        while paths and perf_counter() < deadline:
+            children = self._expand(paths.pop(), result)
             result.nodes += 1
             if result.stopped or result.kink is not None:
                 break
-            result.open.extend(children)
+            paths.extend(children)
+        result.open = [tuple((undecided[p], side) for p, side in path) for path in paths]
         return result
 
-    def _expand(self, node: Node, result: Search) -> list[Node]:
+    def _expand(self, node: Path, result: Search) -> list[Path]:
         """Close a node, or return its children."""
         while True:
             degenerate = result.exact_leaves >= DEGENERATE
@@ -142,12 +146,12 @@ class Tree:
     def _worth_probing(self, result: Search) -> bool:
         return result.nodes < 16 or result.nodes % 8 == 0
 
-    def _realised(self, node: Node) -> bool:
+    def _realised(self, node: Path) -> bool:
         """Whether the signs fixed so far leave room for a facet, by exact arithmetic on known forms."""
         pattern, decided = _pattern(self.programme, node)
         return is_realised(self.original, self.domain, self.programme.neuron, pattern, decided)
 
-    def _leaf(self, node: Node, result: Search) -> list[Node]:
+    def _leaf(self, node: Path, result: Search) -> list[Path]:
         """Decide a node in which every sign is fixed, exactly."""
         result.exact_leaves += 1
         pattern, _ = _pattern(self.programme, node)
@@ -155,7 +159,7 @@ class Tree:
         result.lower_bound = min(result.lower_bound, 0.0)
         return []
 
-    def _solve(self, node: Node, result: Search, iterations: int = 2**30) -> Relaxed:
+    def _solve(self, node: Path, result: Search, iterations: int = 2**30) -> Relaxed:
         """Bound a node by its linear programme; it is closed only on a proof."""
         programme, solver = self.programme, self.solver
         low, high = programme.low.copy(), programme.high.copy()
@@ -177,11 +181,29 @@ class Tree:
         if bound >= 0:
             result.lower_bound = min(result.lower_bound, bound)
             return Relaxed(True, bound, None)
+        if bound > -NEARLY_ZERO and self._signs_close(node):
+            result.lower_bound = min(result.lower_bound, 0.0)
+            return Relaxed(True, 0.0, None)
         optimal = status == highspy.HighsModelStatus.kOptimal
         return Relaxed(False, bound, np.asarray(answer.col_value) if optimal else None)
 
+    def _signs_close(self, node: Path) -> bool:
+        """Whether the signs fixed so far leave no negative term in the jump: then it may be exactly zero."""
+        programme = self.programme
+        lo = [v.copy() for v in programme.intervals.lo]
+        hi = [v.copy() for v in programme.intervals.hi]
+        for position, side in node:
+            layer, i = programme.undecided[position]
+            if side:
+                lo[layer - 1][i] = 0.0
+            else:
+                hi[layer - 1][i] = 0.0
+        layer, i = programme.neuron
+        slopes = Intervals(lo, hi).slopes(programme.network)
+        return bool(adjoint_bounds(programme.network, slopes, programme.jumps).jump[layer - 1][i] >= 0)
+
     def _choose(
-        self, node: Node, relaxed: Relaxed, result: Search
+        self, node: Path, relaxed: Relaxed, result: Search
     ) -> tuple[tuple[int, int], list[tuple[int, int]]]:
         """Pick the neuron to branch on by looking ahead; or return signs that looking ahead has fixed.
 
@@ -247,7 +269,7 @@ class Memory:
         return bool(self.count[:, position].min() >= RELIABLE)
 
     def scores(self, positions: NDArray[np.intp], shares: FloatArray) -> FloatArray:
-        """Expected product of both gains; weights stand in where nothing has been learnt."""
+        """Estimate the product of both gains; weights stand in where nothing has been learnt."""
         known = self.total.sum() / max(self.count.sum(), 1.0)
         rates = np.where(
             self.count[:, positions] > 0,
@@ -260,14 +282,14 @@ class Memory:
 
 def _proved_empty(programme: Programme, solver: highspy.Highs, low: FloatArray, high: FloatArray) -> bool:
     """Turn the solver's claim of infeasibility into a proof, or reject it."""
-    _, has_ray, ray = solver.getDualRay()
+    _, has_ray, ray = solver.getDualRay()  # type: ignore[attr-defined]
     if not has_ray:
         return False
     multipliers, nothing = np.asarray(ray), np.zeros(programme.low.size)
     return any(programme.lower_bound(sign * multipliers, low, high, nothing) > 0 for sign in (1.0, -1.0))
 
 
-def _pattern(programme: Programme, node: Node) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+def _pattern(programme: Programme, node: Path) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
     """Return the activation pattern of a node, and which of its entries are decided."""
     signs = [
         np.array([programme.sign(layer, i) for i in range(n)])

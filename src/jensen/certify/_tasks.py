@@ -22,7 +22,6 @@ from jensen.certify._verdict import Witness
 from jensen.certify._witness import from_kink
 from jensen.network import Domain, ReLUNetwork
 
-
 @dataclass(frozen=True, eq=False)
 class Ground:
     """A bounded piece with sound bounds on every pre-activation over it."""
@@ -96,7 +95,7 @@ def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outco
     deadline = perf_counter() + seconds
     kink = ground.kink(task.neuron)
     if kink is None:
-        return Outcome(task, Search(open=[]), None)
+        return Outcome(task, Search(), None)
     exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
     probe = Probe(question.network, question.domain, exact, question.jumps, ground.piece, task.neuron)
     programme = Programme(ground.piece, task.neuron, kink, question.jumps)
