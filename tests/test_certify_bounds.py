@@ -42,7 +42,8 @@ def _point(rng: Random, lo: FloatArray, hi: FloatArray) -> list[Fraction]:
         for low, high in zip(lo, hi, strict=True)
     ]
     both = [(a, Fraction(float(b)) if np.isfinite(b) else a + 10**9) for a, b in ends]
-    return [a + (b - a) * rng.choice([0, 0, 1, 1, Fraction(rng.randint(0, 97), 97)]) for a, b in both]
+    shares = [Fraction(0), Fraction(0), Fraction(1), Fraction(1)]
+    return [a + (b - a) * rng.choice([*shares, Fraction(rng.randint(0, 97), 97)]) for a, b in both]
 
 
 @pytest.mark.parametrize("seed", range(120))

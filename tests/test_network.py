@@ -124,7 +124,7 @@ def test_a_network_without_hidden_layers_is_affine() -> None:
 def test_pickling_keeps_every_bit() -> None:
     for seed in range(6):
         network = plain.random_network(Random(seed), wild=True)
-        twin = pickle.loads(pickle.dumps(network))  # noqa: S301
+        twin = pickle.loads(pickle.dumps(network))
         assert twin.widths == network.widths
         assert read_network(twin) == read_network(network)
 

@@ -250,6 +250,7 @@ class Programme(Relaxation):
                     reached[layer - 1] |= np.asarray(magnitudes(w) @ reached[source - 1].astype(float)) > 0
         return reached
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _importance(self) -> FloatArray:
         """How much each undecided sign weighs in branching: its share of the objective, or its slack."""
         mass = adjoint_mass(self.network)

@@ -17,6 +17,9 @@ from scipy import sparse
 from jensen.certify._bounds import TINY, Intervals, magnitudes, rounding_factor
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
+CELLS = 25_000_000
+"""Numbers that the rows of one layer may hold, since they are dense; beyond that intervals must do."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -68,6 +71,7 @@ def _transposed(w: Matrix) -> Matrix:
     return w.T.tocsr() if sparse.issparse(w) else w.T
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows bounds nothing
 def relaxed_bounds(
     network: ReLUNetwork, lo: FloatArray, hi: FloatArray, known: Intervals, cut: Cut | None = None
 ) -> Intervals:
@@ -86,12 +90,16 @@ def relaxed_bounds(
     Returns
     -------
     Intervals
-        Never looser than `known`. Where lo > hi results, the cut misses the box.
+        Never looser than `known`, and the same for layers too wide for dense rows. Where lo > hi
+        results, the cut misses the box.
     """
     factor = rounding_factor(network)
     lows, highs = list(known.lo), list(known.hi)
+    sizes = [network.input_size, *network.widths]
     for position in range(1, network.depth + 1):
         layer = network.layers[position - 1]
+        if layer.size * max(sizes[:position]) > CELLS:
+            continue
         for side in (1.0, -1.0):
             # Bound side * z from above.
             rows: dict[int, FloatArray] = {

@@ -58,6 +58,7 @@ class Relaxation:
         highs.passModel(lp)
         return highs
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows proves nothing
     def lower_bound(
         self, multipliers: FloatArray, low: FloatArray, high: FloatArray, cost: FloatArray
     ) -> float:

@@ -99,7 +99,9 @@ def twin_groups(layer: Layer) -> list[list[tuple[int, Fraction]]]:
         indices, data = rows.indices[span], rows.data[span]
         # A row without weights has no kink, and neither has a neuron that is linear.
         if indices.size and indices[0] < inputs and layer.negative_slope[i] != 1:
-            buckets[indices.tobytes() + np.round(data / data[0], 9).tobytes()].append(i)
+            with np.errstate(over="ignore", invalid="ignore"):
+                shape = np.round(data / data[0], 9)
+            buckets[indices.tobytes() + shape.tobytes()].append(i)
     groups = []
     for alike in buckets.values():
         bucket = alike
