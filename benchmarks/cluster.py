@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     timed("two processes (loky), cold", 2)
     timed("two processes (loky), warm", 2)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,  # type: ignore[no-untyped-call]
+        Client(cluster),  # type: ignore[no-untyped-call]
         joblib.parallel_config(backend="dask"),
     ):
         timed("Dask cluster of two workers, cold", 2)
