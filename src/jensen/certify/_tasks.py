@@ -22,6 +22,7 @@ from jensen.certify._verdict import Witness
 from jensen.certify._witness import from_kink
 from jensen.network import Domain, ReLUNetwork
 
+
 @dataclass(frozen=True, eq=False)
 class Ground:
     """A bounded piece with sound bounds on every pre-activation over it."""
