@@ -167,7 +167,7 @@ def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> N
     assert most > 1
 
 
-def test_an_interrupt_loses_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_passes_through_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _undecided()
     ground = Ground.of(next(iter(pieces(network, Box(-2.0, 2.0)))))
     kink = ground.kink((1, 0))
