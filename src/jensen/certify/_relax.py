@@ -54,17 +54,31 @@ def linear_maximum(
         return best, size
     middle = float(cut.row @ centre + cut.offset)
     cut_size = float(np.abs(cut.row) @ magnitude) + abs(cut.offset)
-    for j in np.flatnonzero(cut.row):
-        lam = coefficients[:, j] / cut.row[j]
-        if not np.isfinite(lam).all():
-            continue
-        value = coefficients @ centre - lam * middle
-        value += np.abs(coefficients - lam[:, None] * cut.row) @ radius
-        better = value < best
-        best = np.where(better, value, best)
-        own = (np.abs(coefficients) + TINY) @ (magnitude + TINY)
-        size = np.where(better, own + (np.abs(lam) + TINY) * (cut_size + TINY), size)
-    return best, size
+    support = np.flatnonzero(cut.row)
+    lam = _best_multipliers(coefficients[:, support], cut.row[support], radius[support], middle)
+    value = coefficients @ centre - lam * middle + np.abs(coefficients - lam[:, None] * cut.row) @ radius
+    better = value < best
+    size = np.where(better, size + (np.abs(lam) + TINY) * (cut_size + TINY), size)
+    return np.where(better, value, best), size
+
+
+def _best_multipliers(
+    coefficients: FloatArray, row: FloatArray, radius: FloatArray, middle: float
+) -> FloatArray:
+    """Minimise sum_j |c_j - lam r_j| radius_j - lam middle by lam, per row of coefficients.
+
+    The function is convex and piecewise linear with breakpoints c_j / r_j; its slope there is a sorted
+    cumulative sum. Where the cut misses the box it has no minimum, and an end breakpoint is returned.
+    """
+    breakpoints = coefficients / row
+    order = np.argsort(breakpoints, axis=1)
+    weights = (np.abs(row) * radius)[order]
+    slopes = 2.0 * np.cumsum(weights, axis=1) - weights.sum(axis=1, keepdims=True) - middle
+    rises = slopes >= 0
+    first = np.where(rises.any(axis=1), rises.argmax(axis=1), len(row) - 1)
+    rows = np.arange(len(coefficients))
+    lam = breakpoints[rows, order[rows, first]] if len(row) else np.zeros(len(coefficients))
+    return np.where(np.isfinite(lam), lam, 0.0)
 
 
 def _transposed(w: Matrix) -> Matrix:
