@@ -68,9 +68,7 @@ def main() -> None:
     start = time.process_time()
     scan(tiny, stop=False)
     regions(tiny)
-    print(
-        f"first call (compiles, or loads what was compiled): {time.process_time() - start:.2f} s"
-    )
+    print(f"first call (compiles, or loads what was compiled): {time.process_time() - start:.2f} s")
     header = (
         "network",
         "regions",

@@ -1,8 +1,8 @@
 """Makes the benchmark networks convex with as little change as a simple rule allows.
 
 `jensen.check` names a neuron with a frontier that bends down; the neuron's negative outgoing weights are
-halved (an output weight is dropped), negative weights of later layers lose a twentieth, and the check runs
-again, until it finds no violation. Half or more of the mass of the negative weights survives, so that these
+halved (an output weight is dropped; so are they all once the neuron has been named HALVINGS times), negative
+weights of later layers lose a twentieth, and the check runs again, until it finds no violation. Half or more of the mass of the negative weights survives, so that these
 networks are far from ICNNs and hard to prove: for some of them the last check runs out of time, and whether
 they are convex is what the benchmark asks. ``python -m benchmarks.repair`` writes
 `benchmarks/data/NAME-repaired.npz` for each network that is not convex as trained.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,15 +23,16 @@ from benchmarks.networks import DATA, REPAIRED, SPECS, read_arrays
 from jensen.network import FloatArray
 
 ROUNDS = 1000
+HALVINGS = 4
 NEGLIGIBLE = 1e-3
 """A negative weight that was halved below this is dropped."""
 
 
-def shrink(weights: Sequence[FloatArray], layer: int, index: int) -> None:
+def shrink(weights: Sequence[FloatArray], layer: int, index: int, drop: bool) -> None:
     """Weaken, in place, the negative weights through which a neuron can bend the function down."""
     column = weights[layer][:, index]
     last = layer == len(weights) - 1
-    weakened = column * (0.0 if last else 0.5)
+    weakened = column * (0.0 if last or drop else 0.5)
     column[:] = np.where(column < 0, np.where(weakened > -NEGLIGIBLE, 0.0, weakened), column)
     for later in weights[layer + 1 : -1]:
         later[later < 0] *= 0.95
@@ -42,6 +44,7 @@ def repair(name: str, time_limit: float) -> str:
     weights, biases = read_arrays(name)
     before = sum(-w[w < 0].sum() for w in weights[1:])
     rounds = 0
+    named: Counter[tuple[int, int]] = Counter()
     while True:
         network = jensen.from_arrays(weights, biases)
         verdict = jensen.check(network, jensen.Box(-1.0, 1.0), time_limit=time_limit)
@@ -49,7 +52,9 @@ def repair(name: str, time_limit: float) -> str:
         if verdict.kind != "not_convex" or not violated or rounds == ROUNDS:
             break
         for neuron in violated:
-            shrink(weights, neuron.layer, neuron.index)
+            named[neuron.layer, neuron.index] += 1
+            drop = named[neuron.layer, neuron.index] > HALVINGS
+            shrink(weights, neuron.layer, neuron.index, drop)
         weights = [w.astype(np.float32).astype(np.float64) for w in weights]  # what the file will hold
         rounds += 1
     if rounds:
