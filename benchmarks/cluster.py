@@ -10,10 +10,11 @@ import argparse
 import time
 from collections.abc import Sequence
 
-import jensen
 import joblib
-from benchmarks.networks import load
 from distributed import Client, LocalCluster
+
+import jensen
+from benchmarks.networks import load
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
