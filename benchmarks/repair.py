@@ -1,11 +1,12 @@
 """Makes the benchmark networks convex with as little change as a simple rule allows.
 
 `jensen.check` names a neuron with a frontier that bends down; the neuron's negative outgoing weights are
-halved (an output weight is dropped; so are they all once the neuron has been named HALVINGS times), negative
-weights of later layers lose a twentieth, and the check runs again, until it finds no violation. Half or more of the mass of the negative weights survives, so that these
-networks are far from ICNNs and hard to prove: for some of them the last check runs out of time, and whether
-they are convex is what the benchmark asks. ``python -m benchmarks.repair`` writes
-`benchmarks/data/NAME-repaired.npz` for each network that is not convex as trained.
+halved (an output weight is dropped; so are all once the neuron has been named HALVINGS times), negative
+weights of later layers lose a twentieth, and the check runs again, until it finds no violation. Much of the
+mass of the negative weights survives, so that these networks are far from ICNNs and hard to prove: for some
+of them the last check runs out of time, and whether they are convex is what the benchmark asks.
+``python -m benchmarks.repair`` writes `benchmarks/data/NAME-repaired.npz` for each network that is not
+convex as trained.
 """
 
 from __future__ import annotations
