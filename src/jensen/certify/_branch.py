@@ -132,6 +132,8 @@ class Tree:
                 position = min(set(range(len(self.programme.undecided))) - {p for p, _ in node})
                 return [(*node, (position, 0)), (*node, (position, 1))]
             choice, fixed = self._choose(node, relaxed, result)
+            if result.stopped:
+                return []
             if not fixed:
                 position, first = choice
                 return [(*node, (position, 1 - first)), (*node, (position, first))]
@@ -231,6 +233,10 @@ class Tree:
                     memory.learn(position, side, gain, share)
                     if child.closed:
                         return (position, 1 - side), [(position, 1 - side)]
+                    if child.point is not None and result.nodes == 0:
+                        result.stopped = self._probe(child.point)
+                        if result.stopped:
+                            return (position, side), []
                     gains.append(gain)
                 score = max(gains[0], 1e-9) * max(gains[1], 1e-9)
             tries += 1

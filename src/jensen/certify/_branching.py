@@ -13,7 +13,7 @@ from jensen.certify._progress import Clock
 from jensen.certify._tasks import Ground, Question, Task, execute
 from jensen.certify._verdict import Witness
 
-FIRST_SLICE, FIRST_SHARED_SLICE = 0.5, 2.0
+FIRST_SLICE, FIRST_SHARED_SLICE = 0.15, 1.0
 """Seconds of a task's first slice, here and on workers; every further round doubles them."""
 
 
