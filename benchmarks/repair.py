@@ -2,9 +2,8 @@
 
 `jensen.check` names a neuron with a frontier that bends down; the neuron's negative outgoing weights are
 halved (an output weight is dropped; so are all once the neuron has been named HALVINGS times), negative
-weights of later layers lose a twentieth, and the check runs again, until it finds no violation. Much of the
-mass of the negative weights survives, so that these networks are far from ICNNs and hard to prove: for some
-of them the last check runs out of time, and whether they are convex is what the benchmark asks.
+weights of later layers lose a twentieth, and the check runs again. Where it runs out of time the neurons that
+it leaves open are treated likewise, so that it ends with CONVEX.
 ``python -m benchmarks.repair`` writes `benchmarks/data/NAME-repaired.npz` for each network that is not
 convex as trained.
 """
@@ -29,8 +28,9 @@ NEGLIGIBLE = 1e-3
 """A negative weight that was halved below this is dropped."""
 
 
-def shrink(weights: Sequence[FloatArray], layer: int, index: int, drop: bool) -> None:
+def shrink(weights: Sequence[FloatArray], neuron: jensen.NeuronReport, drop: bool) -> None:
     """Weaken, in place, the negative weights through which a neuron can bend the function down."""
+    layer, index = neuron.layer, neuron.index
     column = weights[layer][:, index]
     last = layer == len(weights) - 1
     weakened = column * (0.0 if last or drop else 0.5)
@@ -49,13 +49,12 @@ def repair(name: str, time_limit: float) -> str:
     while True:
         network = jensen.from_arrays(weights, biases)
         verdict = jensen.check(network, jensen.Box(-1.0, 1.0), time_limit=time_limit)
-        violated = [n for n in verdict.neurons if n.status == "violated"]
-        if verdict.kind != "not_convex" or not violated or rounds == ROUNDS:
+        if verdict.kind == "convex" or rounds == ROUNDS:
             break
-        for neuron in violated:
-            named[neuron.layer, neuron.index] += 1
-            drop = named[neuron.layer, neuron.index] > HALVINGS
-            shrink(weights, neuron.layer, neuron.index, drop)
+        for neuron in verdict.neurons:
+            if neuron.status == "violated" or (neuron.status == "open" and verdict.kind == "unknown"):
+                named[neuron.layer, neuron.index] += 1
+                shrink(weights, neuron, named[neuron.layer, neuron.index] > HALVINGS)
         weights = [w.astype(np.float32).astype(np.float64) for w in weights]  # what the file will hold
         rounds += 1
     if rounds:
