@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -136,11 +136,19 @@ class _Check:
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.ledger = Ledger(network)
         self.exact = ExactDomain(domain, network.input_size, wrt)
-        self.jumps = JumpWeights(network)
         self.witness: Witness | None = None
         self.known: Intervals = unbounded(network)
-        self.falsifier = Falsifier(
-            network, domain, self.exact, self.jumps, seed, lambda: self._tell("falsify")
+
+    @cached_property
+    def jumps(self) -> JumpWeights:
+        """The network's jumps, twins merged; finding twins reads all weights, which an ICNN can be spared."""
+        return JumpWeights(self.network)
+
+    @cached_property
+    def falsifier(self) -> Falsifier:
+        """The sampler that two stages share."""
+        return Falsifier(
+            self.network, self.domain, self.exact, self.jumps, self.seed, lambda: self._tell("falsify")
         )
 
     def decide(self, method: Method, lowering_error: float | None) -> Verdict:
@@ -207,7 +215,9 @@ class _Check:
 
     def _rules(self) -> dict[str, Any]:
         """Signs of the weights, and neurons that the chosen inputs cannot switch."""
-        bounds = jump_lower_bounds(self.network, self.known, self.jumps)
+        bounds = jump_lower_bounds(self.network, self.known, JumpWeights(self.network, merge=False))
+        if not all((bound >= 0).all() for bound in bounds):  # all or nothing: see JumpWeights
+            bounds = jump_lower_bounds(self.network, self.known, self.jumps)
         moving = {j for step in self.exact.directions for j in step}
         for bound, moved in zip(bounds, moved_by(self.network, moving), strict=True):
             bound[~moved] = inf

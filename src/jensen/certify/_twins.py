@@ -32,11 +32,13 @@ class JumpWeights:
     Parameters
     ----------
     network : ReLUNetwork
+    merge : bool, default True
+        Look for twins. Without, every neuron stands for itself: bounds from the two kinds must not be mixed.
     """
 
-    def __init__(self, network: ReLUNetwork) -> None:
+    def __init__(self, network: ReLUNetwork, merge: bool = True) -> None:
         self._network = network
-        self.groups = [twin_groups(layer) for layer in network.layers]
+        self.groups = [twin_groups(layer) if merge else [] for layer in network.layers]
         self._changed: dict[tuple[int, int], Matrix] = {}
         for source, (layer, groups) in enumerate(zip(network.layers, self.groups, strict=True), start=1):
             if not groups and not layer.negative_slope.any():
