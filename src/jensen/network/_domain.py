@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,20 +16,20 @@ from jensen.errors import DomainError
 FloatArray = NDArray[np.float64]
 
 
-class Domain:
+class Domain(ABC):
     """A closed convex polyhedron ``{x : lo <= x <= hi, A x <= b}`` in d variables.
 
     Every domain is seen by the rest of jensen through `bounds` and `inequalities`; both are float64 data
     and mean exactly the rationals that they are.
     """
 
+    @abstractmethod
     def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         """Lower and upper bounds of the d variables; infinite where there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inequalities(self, d: int) -> tuple[FloatArray, FloatArray]:
         """Rows (m, d) and right-hand sides (m,) of A x <= b, beyond the bounds."""
-        raise NotImplementedError
 
     def contains(self, point: Sequence[Fraction | int]) -> bool:
         """Whether a rational point lies in the domain, decided exactly."""
@@ -46,9 +47,9 @@ class Domain:
                 return False
         return True
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Describe the domain as plain data, as `jensen check --json` prints it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
