@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         JensenError,
         ModelFileError,
         NetworkError,
-        SolverError,
         UnsupportedOperatorError,
     )
     from jensen.geometry import Regions, regions
@@ -44,7 +43,6 @@ _HOMES = {
         "JensenError",
         "ModelFileError",
         "NetworkError",
-        "SolverError",
         "UnsupportedOperatorError",
     ),
     "jensen.geometry": ("Regions", "regions"),
@@ -83,7 +81,6 @@ __all__ = [
     "Progress",
     "ReLUNetwork",
     "Regions",
-    "SolverError",
     "StageReport",
     "UnsupportedOperatorError",
     "Verdict",

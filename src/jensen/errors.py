@@ -38,7 +38,3 @@ class ModelFileError(JensenError, ValueError):
 
 class DomainError(JensenError, ValueError):
     """A domain is malformed: shapes that do not fit the network, NaN, or an empty set."""
-
-
-class SolverError(JensenError, RuntimeError):
-    """The linear-programming solver answered something that the search cannot use."""
