@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import lzma
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from jensen.errors import DomainError
 from jensen.network._domain import Box, Domain, Polytope
+from jensen.network._npy import read_header
 
 _FORMS = 'a box needs "lo" and "hi", a polytope needs "A" and "b" (A x <= b)'
+_MAX_BYTES = 1 << 28
 
 
 def load_domain(path: str | PathLike[str]) -> Domain:
@@ -54,23 +61,57 @@ def load_domain(path: str | PathLike[str]) -> Domain:
 
 def _read_json(file: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        if file.stat().st_size > _MAX_BYTES:
+            raise DomainError(f"the domain file {file} is larger than {_MAX_BYTES} bytes")
+        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_entries)
+    except DomainError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DomainError(f"the domain file {file} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise DomainError(f"the domain file {file} must hold one JSON object; {_FORMS}")
     return content
 
 
+def _entries(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object, and refuse one that says a thing twice."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("an entry stands there twice")
+    return entries
+
+
 def _read_archive(file: Path) -> Mapping[str, Any]:
     try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.lib.npyio.NpzFile):
-            with content:
-                return {name: content[name] for name in content.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DomainError(f"the domain file {file} is no archive of plain arrays: {error}") from error
-    raise DomainError(f"the domain file {file} is a single array, not an .npz archive; {_FORMS}")
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            names = [info.filename.removesuffix(".npy") for info in infos]
+            if len(set(names)) < len(names):
+                raise DomainError(f"the domain file {file} holds an entry twice")
+            if sum(info.file_size for info in infos) > _MAX_BYTES:
+                raise DomainError(f"the domain file {file} holds more than {_MAX_BYTES} bytes")
+            return {name: _array(archive.read(info)) for name, info in zip(names, infos, strict=True)}
+    except DomainError:
+        raise
+    except (
+        ValueError, EOFError, RuntimeError, LookupError, struct.error, zipfile.BadZipFile, zlib.error,
+        lzma.LZMAError,
+    ) as error:  # fmt: skip
+        raise DomainError(
+            f"the domain file {file} is no .npz archive of plain arrays: {error}; {_FORMS}"
+        ) from error
+
+
+def _array(data: bytes) -> np.ndarray[Any, Any]:
+    """Read one array; its size is compared with the data before memory is taken."""
+    stream = BytesIO(data)
+    shape, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects would have to be unpickled")
+    if stream.tell() + prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"an array of shape {shape} and type {dtype} does not fit its {len(data)} bytes")
+    stream.seek(0)
+    return np.asarray(npy.read_array(stream, allow_pickle=False))
 
 
 def _as_numbers(name: str, value: Any, file: Path) -> np.ndarray[Any, np.dtype[np.float64]]:

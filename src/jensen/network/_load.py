@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def _kind(file: Path) -> str:
             return "onnx"
         with zipfile.ZipFile(file) as archive:
             return "npz" if "header.npy" in archive.namelist() else "pt2"
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, struct.error) as error:
         raise ModelFileError(f"cannot read {file}: {error}") from error
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from jensen.errors import JensenError, ModelFileError, NetworkError, UnsupportedOperatorError
 from jensen.network._lowered import Lowered, measured
+from jensen.network._onnx_file import MAX_NODES, inlined, load, malformed
 from jensen.network._relu_network import FloatArray
+from jensen.network.lowering._budget import FoldingBudget
 from jensen.network.lowering._onnx_ops import OnnxCall
 from jensen.network.lowering._onnx_table import HANDLERS
 from jensen.network.lowering._output import chosen_output
@@ -73,41 +75,18 @@ def from_onnx(
         ) from error
     source = str(model) if isinstance(model, (str, Path)) else "the ONNX model"
     try:
-        proto = _load(Path(model)) if isinstance(model, (str, Path)) else model
-        if proto.functions:
-            from onnx.inliner import inline_local_functions
-
-            proto = inline_local_functions(proto)
-        return _Reader(proto, source, input_shape).lower(output)
+        proto = load(Path(model)) if isinstance(model, (str, Path)) else model
+        return _Reader(inlined(proto, source), source, input_shape).lower(output)
     except JensenError:
         raise
     except DecodeError as error:
         raise ModelFileError(f"{source} is not an ONNX file or is torn: {error}") from error
     except OSError as error:
         raise ModelFileError(f"cannot read {source}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+    except MemoryError as error:
+        raise ModelFileError(f"{source} asks for more memory than there is: {error}") from error
+    except malformed() as error:
         raise ModelFileError(f"{source} is malformed: {type(error).__name__}: {error}") from error
-
-
-def _load(path: Path) -> ModelProto:
-    import onnx
-    from onnx.external_data_helper import _get_all_tensors, load_external_data_for_model, uses_external_data
-
-    proto = onnx.load(path, load_external_data=False)
-    folder = path.resolve().parent
-    external = [tensor for tensor in _get_all_tensors(proto) if uses_external_data(tensor)]
-    for tensor in external:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        if Path(location).is_absolute() or (folder / location).resolve().parent != folder:
-            raise ModelFileError(
-                f"{path}: the weights {tensor.name!r} lie in {location!r}, outside the model's own folder; "
-                "store them beside the model"
-            )
-    if external:
-        load_external_data_for_model(proto, str(folder))
-    if not proto.graph.node and not proto.graph.output:
-        raise ModelFileError(f"{path} is not an ONNX file: it holds no graph")
-    return proto
 
 
 class _Reader:
@@ -118,9 +97,14 @@ class _Reader:
 
         self.proto, self.source = proto, source
         graph = proto.graph
+        if len(graph.node) > MAX_NODES:
+            raise ModelFileError(f"{source} has {len(graph.node)} nodes; the limit is {MAX_NODES}")
         if graph.sparse_initializer:
             raise ModelFileError(f"{source}: sparse initialisers are not read; store them dense")
-        self.env: dict[str, Any] = {t.name: self._array(t, numpy_helper) for t in graph.initializer}
+        self.env: dict[str, Any] = {}
+        for tensor in graph.initializer:
+            self._make(tensor.name, self._array(tensor, numpy_helper))
+        self.budget = FoldingBudget(sum(np.size(v) for v in self.env.values()))
         inputs = [i for i in graph.input if i.name not in self.env]
         if len(inputs) != 1:
             raise NetworkError(f"the model takes {len(inputs)} inputs; only models of one can be lowered")
@@ -133,11 +117,33 @@ class _Reader:
         self.symbolic: list[NodeProto] = []
 
     def _array(self, tensor: TensorProto, helper: Any) -> Any:
-        if prod(tensor.dims) > MAX_ELEMENTS:
+        dims = list(tensor.dims)
+        if min(dims, default=0) < 0 or prod(dims) > MAX_ELEMENTS:
             raise ModelFileError(
-                f"{self.source}: {tensor.name!r} with {prod(tensor.dims)} entries is too large"
+                f"{self.source}: {tensor.name!r} of shape {dims} is impossible or too large (the limit is "
+                f"{MAX_ELEMENTS} entries)"
             )
-        return helper.to_array(tensor)
+        try:
+            return helper.to_array(tensor)
+        except (ValueError, TypeError, LookupError) as error:
+            raise ModelFileError(
+                f"{self.source}: the data of {tensor.name!r} do not fit its shape {dims} and type "
+                f"{tensor.data_type}: {error}"
+            ) from error
+
+    def _make(self, name: str, value: Any) -> None:
+        """Name a value; a name stands for one value only."""
+        if name in self.env:
+            raise ModelFileError(f"{self.source}: {name!r} is made twice")
+        self.env[name] = value
+
+    def _known(self, name: str, reader: str) -> Any:
+        if name not in self.env:
+            raise ModelFileError(
+                f"{self.source}: {reader} reads {name!r}, which nothing before it makes: an initialiser is "
+                "missing, or the nodes are out of order or run in a circle"
+            )
+        return self.env[name]
 
     @staticmethod
     def _axes(dims: list[int | None], wanted: tuple[int, ...] | None) -> tuple[tuple[int, ...], bool]:
@@ -167,15 +173,13 @@ class _Reader:
         """Lower the graph and measure its deviation."""
         inner = (1, *self.shape[1:]) if self.batched else self.shape
         size = self.shape[0] if self.batched else 1
-        self.env[self.input_name] = Tensor(
-            self.tape, self.tape.input(), inner, 0 if self.batched else None, size
-        )
+        source = Tensor(self.tape, self.tape.input(), inner, 0 if self.batched else None, size)
+        self._make(self.input_name, source)
         for number, node in enumerate(self.proto.graph.node):
             self._node(number, node)
         outputs = [o.name for o in self.proto.graph.output]
-        network, index = chosen_output(
-            self.tape, [self.env[name] for name in outputs], output, self.sample_shape
-        )
+        values = [self._known(name, "the graph's end") for name in outputs]
+        network, index = chosen_output(self.tape, values, output, self.sample_shape)
         return measured(network, tuple(self.tape.notes), lambda x: self._replay(x, outputs, index))
 
     def _node(self, number: int, node: NodeProto) -> None:
@@ -183,7 +187,7 @@ class _Reader:
 
         name = f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
         self.tape.place = f"node {node.name or f'{node.op_type}_{number}'}"
-        inputs = [self.env[i] if i else None for i in node.input]
+        inputs = [self._known(i, self.tape.place) if i else None for i in node.input]
         if any(isinstance(v, Tensor) for v in inputs):
             handler = HANDLERS.get(name)
             if handler is None:
@@ -200,15 +204,23 @@ class _Reader:
         else:
             result = self._fold(node, name, inputs)
         results = result if isinstance(result, (tuple, list)) else (result,)
-        self.env.update(zip((o for o in node.output if o), results, strict=True))
+        names = [o for o in node.output if o]
+        if len(names) != len(results):
+            raise ModelFileError(
+                f"{self.source}: {self.tape.place} has {len(results)} results and names {len(names)}"
+            )
+        for name, value in zip(names, results, strict=True):
+            self._make(name, value)
 
     def _fold(self, node: NodeProto, name: str, inputs: Sequence[Any]) -> Sequence[Any]:
         """Evaluate a node that does not depend on the input, in the model's own dtype."""
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
-        if _folded_size(name, inputs, self.tape.place) > MAX_ELEMENTS:
-            raise ModelFileError(f"{self.source}: {self.tape.place} makes a constant that is too large")
+        size, products = _folded_size(name, inputs, self.tape.place), 0.0
+        if name in ("MatMul", "Gemm"):
+            products = size * max((n for v in inputs[:2] for n in np.shape(v)), default=1)
+        self.budget.spend(self.tape.place, size, products)
         given = {n: v for n, v in zip(node.input, inputs, strict=True) if n}
         graph = helper.make_graph(
             [node],
@@ -217,7 +229,10 @@ class _Reader:
             [helper.make_empty_tensor_value_info(o) for o in node.output if o],
         )
         evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=self.proto.opset_import))
-        return list(evaluator.run(None, given))
+        results = list(evaluator.run(None, given))
+        if name == "Constant":
+            self.budget.earn(sum(np.size(v) for v in results))
+        return results
 
     def _replay(self, points: FloatArray, outputs: Sequence[str], index: int) -> FloatArray:
         """Run the nodes that read the input on samples, by `onnx.reference` in float64."""
@@ -232,13 +247,8 @@ class _Reader:
                 if twin.op_type == "Cast" and attribute.name == "to":
                     attribute.i = TensorProto.DOUBLE
             nodes.append(twin)
-        made = {o for node in nodes for o in node.output}
-        constants = {
-            n: _double(self.env[n])
-            for node in nodes
-            for n in node.input
-            if n and n not in made | {self.input_name}
-        }
+        made = {o for node in nodes for o in node.output} | {self.input_name}
+        constants = {n: _double(self.env[n]) for node in nodes for n in node.input if n and n not in made}
         graph = helper.make_graph(
             nodes,
             "replay",
@@ -280,7 +290,8 @@ def _folded_size(name: str, inputs: Sequence[Any], place: str) -> int | float:
         return sizes[0] * prod(int(n) for n in np.ravel(inputs[1]))
     if name == "Range":
         start, limit, step = (float(np.ravel(v)[0]) for v in inputs)
-        return abs((limit - start) / step) + 1
+        length = abs((limit - start) / step) + 1 if step else float("inf")
+        return length if length >= 0 else float("inf")
     if name == "Gemm":
         return max(shapes[0], default=1) * max(shapes[1], default=1)
     if name == "MatMul":

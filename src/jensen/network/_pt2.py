@@ -38,7 +38,10 @@ _EXPORT_HINT = (
     "save the model with torch.export.save(torch.export.export(model.eval(), (sample,)), 'model.pt2'), "
     "export it to ONNX, or store its network with jensen.network.save_network"
 )
-_MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, RecursionError)
+_MALFORMED = (
+    LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
+    EOFError,
+)  # fmt: skip
 
 
 def from_pt2(
@@ -75,7 +78,9 @@ def from_pt2(
         raise ModelFileError(f"{path} is not a .pt2 file or is torn ({error}); {_EXPORT_HINT}") from error
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error}") from error
-    except (*_MALFORMED, EOFError, NotImplementedError) as error:
+    except MemoryError as error:
+        raise ModelFileError(f"{path} asks for more memory than there is: {error}") from error
+    except _MALFORMED as error:
         raise ModelFileError(f"{path} is malformed: {type(error).__name__}: {error}") from error
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from jensen.errors import JensenError, ModelFileError
+from jensen.network._npy import read_header
 from jensen.network._relu_network import Layer, Matrix, ReLUNetwork
+from jensen.network.lowering._tape import MAX_INPUTS
 
 FORMAT, VERSION = "jensen.network", 1
-_MAX_INPUTS = 1 << 28
 _MAX_HEADER = 1 << 24
 
 
@@ -111,10 +112,14 @@ def load_network(path: str | Path) -> ReLUNetwork:
         raise ModelFileError(f"cannot read {path}: {error}") from error
     except zipfile.BadZipFile as error:
         raise ModelFileError(f"{path} is not a stored network or is torn: {error}") from error
-    except (
-        JensenError, KeyError, TypeError, ValueError, IndexError, AttributeError, EOFError, RuntimeError,
-    ) as error:  # fmt: skip
+    except JensenError as error:
         raise ModelFileError(f"{path} is not a well-formed network: {error}") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{path} asks for more memory than there is: {error}") from error
+    except (
+        LookupError, TypeError, ValueError, AttributeError, EOFError, RuntimeError, ArithmeticError,
+    ) as error:  # fmt: skip
+        raise ModelFileError(f"{path} is malformed: {type(error).__name__}: {error}") from error
 
 
 class _Reader:
@@ -124,6 +129,8 @@ class _Reader:
         self._archive = archive
         self.path = path
         self._members = {info.filename: info for info in archive.infolist()}
+        if len(self._members) < len(archive.infolist()):
+            raise ModelFileError(f"{path} holds an array twice")
         if "header.npy" not in self._members:
             raise ModelFileError(f"{path} is not a network stored by jensen.network.save_network")
         if self._members["header.npy"].file_size > _MAX_HEADER:
@@ -141,10 +148,7 @@ class _Reader:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
             raise ModelFileError(f"{self.path}: {name!r} is compressed, which save_network never does")
         stream = BytesIO(self._archive.read(info))
-        version = npy.read_magic(stream)
-        if version != (1, 0):
-            raise ModelFileError(f"{self.path}: {name!r} has an unknown array format {version}")
-        shape, _, dtype = npy.read_array_header_1_0(stream)
+        shape, dtype = read_header(stream)
         if dtype.kind not in kinds or stream.tell() + prod(shape) * dtype.itemsize != info.file_size:
             raise ModelFileError(f"{self.path}: {name!r} does not fit its {info.file_size} bytes")
         stream.seek(0)
@@ -184,7 +188,7 @@ def _network(reader: _Reader) -> ReLUNetwork:
             f"{reader.path} has version {header['version']}; this jensen reads up to {VERSION}"
         )
     input_size, input_shape = int(header["input_size"]), tuple(int(n) for n in header["input_shape"])
-    if not 0 < input_size <= _MAX_INPUTS or prod(input_shape) != input_size:
+    if not 0 < input_size <= MAX_INPUTS or prod(input_shape) != input_size:
         raise ModelFileError(f"{reader.path}: {input_size} inputs of shape {input_shape}")
     layers = [
         Layer(

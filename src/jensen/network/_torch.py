@@ -18,6 +18,12 @@ from jensen.network.lowering._aten_table import HANDLERS
 from jensen.network.lowering._program import REBINDING, Node, Program, Ref, lower
 from jensen.network.lowering._tensor import SENTINEL_BATCH
 
+_TRACING_ERRORS = (
+    RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError,
+)  # fmt: skip
+"""What torch and a model's own code raise where a model does not fit its input."""
+
 
 def from_torch(
     module: torch.nn.Module | ExportedProgram,
@@ -93,7 +99,7 @@ def _export(module: torch.nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
                 # torch warns of its own deprecations while it traces.
                 warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
                 return export(twin, (sample,))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except _TRACING_ERRORS as error:
             raise NetworkError(
                 f"torch.export cannot trace the model on an input of shape {tuple(sample.shape)} (the first "
                 f"axis is the batch): {error}"

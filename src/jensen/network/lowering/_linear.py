@@ -13,11 +13,11 @@ from jensen.errors import NetworkError, UnsupportedOperatorError
 from jensen.network._relu_network import FloatArray, Matrix
 from jensen.network.lowering._expression import Expression
 from jensen.network.lowering._rounding import product_is_exact, quotient_is_exact, sum_is_exact
-from jensen.network.lowering._tape import MAX_ELEMENTS
+from jensen.network.lowering._tape import MAX_SYMBOLS
 from jensen.network.lowering._tensor import Tensor, Value, align, permute
 from jensen.network.lowering._windows import Windows
 
-MAX_ENTRIES = 1 << 29
+MAX_ENTRIES = 1 << 27
 """No sparse matrix of a convolution or pooling may have more entries than this."""
 
 
@@ -260,5 +260,5 @@ def _split_channels(t: Tensor, axes: int) -> tuple[tuple[int, ...], int]:
 
 
 def _bound_entries(t: Tensor, count: int) -> None:
-    if count > MAX_ENTRIES or t.expression.size > MAX_ELEMENTS:
+    if count > MAX_ENTRIES or t.expression.size > MAX_SYMBOLS:
         raise NetworkError(f"{t.tape.place} needs a matrix of {count} entries; the limit is {MAX_ENTRIES}")

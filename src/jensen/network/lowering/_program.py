@@ -16,10 +16,11 @@ from jensen.network._lowered import Lowered, measured
 from jensen.network._relu_network import FloatArray
 from jensen.network.lowering._aten import Call, packet, unsupported
 from jensen.network.lowering._aten_table import HANDLERS
+from jensen.network.lowering._budget import FoldingBudget
 from jensen.network.lowering._folding import is_foldable, on_meta
 from jensen.network.lowering._output import chosen_output
 from jensen.network.lowering._piecewise import Condition
-from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
+from jensen.network.lowering._tape import Tape
 from jensen.network.lowering._tensor import Tensor
 
 _INTEGER_OPERATORS: dict[str, Callable[..., Any]] = {
@@ -33,7 +34,7 @@ _ASSERTIONS = (
     "aten.sym_constrain_range",
     "aten.sym_constrain_range_for_size",
 )
-
+_PRODUCTS = frozenset(f"aten.{name}" for name in ("addmm", "bmm", "linear", "matmul", "mm", "mv"))
 
 REBINDING = ("aten.detach_", "aten.batch_norm")
 """Operators that count as in-place but do not change any value in eval mode."""
@@ -121,6 +122,7 @@ def lower(program: Program, output: int | None) -> Lowered:
     inner = (1, *program.input_shape[1:]) if program.batched else program.input_shape
     batch_size = program.input_shape[0] if program.batched else 1
     source = Tensor(tape, tape.input(), inner, 0 if program.batched else None, batch_size)
+    budget = FoldingBudget(sum(v.numel() for v in program.constants.values()))
     env: dict[str, Any] = {**program.constants, program.input_name: source}
     for node in program.nodes:
         args = _resolve(node.args, env)
@@ -128,7 +130,7 @@ def lower(program: Program, output: int | None) -> Lowered:
         if _symbolic(args):
             env[node.name] = _step(node, args, tape)
         else:
-            env[node.name] = _fold(program, node, args)
+            env[node.name] = _fold(program, node, args, budget)
         if mutated := _mutated(node):
             env[mutated] = env[node.name]
     values = [env[name] for name in program.outputs if env[name] is not None]
@@ -150,7 +152,7 @@ def _step(node: Node, args: dict[str, Any], tape: Tape) -> Any:
     return handler(Call(node.target, args, tape, node.dtype))
 
 
-def _fold(program: Program, node: Node, args: dict[str, Any]) -> Any:
+def _fold(program: Program, node: Node, args: dict[str, Any], budget: FoldingBudget) -> Any:
     """Evaluate a node that does not depend on the input, by torch and in the model's own dtype."""
     if node.target in _INTEGER_OPERATORS:
         return _INTEGER_OPERATORS[node.target](*args.values())
@@ -163,19 +165,20 @@ def _fold(program: Program, node: Node, args: dict[str, Any]) -> Any:
             raise UnsupportedOperatorError(
                 node.target, node.place, "a model file may not compute its constants with this operator"
             )
-        _check_size(node, args)
+        budget.spend(node.place, *_cost(node, args))
     with torch.no_grad():
         return _call(node.target, args)
 
 
-def _check_size(node: Node, args: dict[str, Any]) -> None:
+def _cost(node: Node, args: dict[str, Any]) -> tuple[int, int]:
+    """Count the elements that a constant has, and the multiplications of a matrix product."""
     try:
         results = on_meta(node.target, args)
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
         raise ModelFileError(f"{node.place}: {node.target} does not fit its arguments: {error}") from error
-    for result in results:
-        if result.numel() > MAX_ELEMENTS:
-            raise ModelFileError(f"{node.place}: a constant of {result.numel()} elements is too large")
+    elements = sum(result.numel() for result in results)
+    sizes = [n for v in _leaves(args) if isinstance(v, torch.Tensor) for n in v.shape]
+    return elements, elements * max(sizes, default=1) if packet(node.target) in _PRODUCTS else 0
 
 
 def _call(target: str, args: Mapping[str, Any]) -> Any:

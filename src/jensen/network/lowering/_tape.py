@@ -17,7 +17,11 @@ from jensen.network.lowering._expression import Expression, constant_expression,
 from jensen.network.lowering._rounding import entries, product_is_exact
 
 MAX_ELEMENTS = 1 << 28
-"""No tensor of a model may have more elements than this: a guard against absurd files."""
+"""No constant of a model may have more elements than this: a guard against absurd files."""
+MAX_SYMBOLS = 1 << 24
+"""No tensor that depends on the input may have more elements than this; each costs a row of a matrix."""
+MAX_INPUTS = 1 << 22
+"""No model may have more inputs than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,8 @@ class Tape:
     """
 
     def __init__(self, input_size: int) -> None:
+        if not 0 < input_size <= MAX_INPUTS:
+            raise NetworkError(f"a network takes 1 to {MAX_INPUTS} inputs, this model takes {input_size}")
         self.input_size = input_size
         self.place = "the input"
         self.notes: dict[str, None] = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jensen.errors import NetworkError
 from jensen.network._relu_network import FloatArray
 from jensen.network.lowering._expression import Expression, constant_expression, stack
-from jensen.network.lowering._tape import MAX_ELEMENTS, Tape
+from jensen.network.lowering._tape import MAX_SYMBOLS, Tape
 
 SENTINEL_BATCH = 7
 """Batch size that a symbolic batch axis is given: unlikely to be a size that the program means otherwise."""
@@ -102,8 +102,8 @@ Value: TypeAlias = Tensor | FloatArray
 
 
 def _guarded(index: Index) -> Index:
-    if index.size > MAX_ELEMENTS:
-        raise NetworkError(f"a tensor of {index.size} elements is too large (the limit is {MAX_ELEMENTS})")
+    if index.size > MAX_SYMBOLS:
+        raise NetworkError(f"a tensor of {index.size} elements is too large (the limit is {MAX_SYMBOLS})")
     return index
 
 
@@ -151,7 +151,7 @@ def expand(t: Tensor, sizes: Sequence[int]) -> Tensor:
             target.append(1)
         else:
             target.append(own if n == -1 else int(n))
-    if prod(target) > MAX_ELEMENTS:
+    if prod(target) > MAX_SYMBOLS:
         raise NetworkError(f"{t.tape.place}: a tensor of shape {tuple(target)} is too large")
     try:
         index = np.broadcast_to(t.numbers(), target)
@@ -217,7 +217,7 @@ def pad(t: Tensor, widths: Sequence[tuple[int, int]], value: float) -> Tensor:
         cut = slice(max(0, -before), index.shape[axis] - max(0, -after))
         index = index[(slice(None),) * axis + (cut,)]
     size = prod(n + max(0, a) + max(0, b) for n, (a, b) in zip(index.shape, widths, strict=True))
-    if size > MAX_ELEMENTS:
+    if size > MAX_SYMBOLS:
         raise NetworkError(f"{t.tape.place}: the padded tensor is too large")
     grown = [(max(0, a), max(0, b)) for a, b in widths]
     index = np.pad(index, grown, constant_values=-1)
@@ -302,7 +302,7 @@ def align(a: Value, b: Value) -> tuple[Tensor, Tensor]:
         raise NetworkError(
             f"{like.tape.place}: shapes {left.visible_shape} and {right.visible_shape} do not broadcast"
         ) from error
-    if prod(shape) > MAX_ELEMENTS:
+    if prod(shape) > MAX_SYMBOLS:
         raise NetworkError(f"{like.tape.place}: a tensor of shape {shape} is too large")
     if batch is not None and shape[batch] != 1:
         raise like.mixing()

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from jensen.errors import NetworkError
 from jensen.network._relu_network import FloatArray
 
+MAX_TAPS = 1 << 27
+"""The windows of a convolution or pool may not read more positions than this, one channel's together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Windows:
@@ -59,7 +62,7 @@ def sliding(
     ceil_mode: bool = False,
 ) -> Windows:
     """Windows of a convolution or pool; `ceil_mode` adds one that starts inside but ends outside."""
-    axes = []
+    axes, taps = [], 1
     for n, k, s, (before, after), d in zip(in_shape, kernel, stride, padding, dilation, strict=True):
         if min(k, s, d) < 1:
             raise NetworkError(f"kernel {k}, stride {s} and dilation {d} must be positive")
@@ -73,6 +76,9 @@ def sliding(
             count = ceil(free / s) + 1
             if (count - 1) * s >= n + before:
                 count -= 1
+        taps *= count * k
+        if taps > MAX_TAPS:
+            raise NetworkError(f"{count} windows of {k} positions on an axis are too many")
         positions = np.arange(count)[:, None] * s + np.arange(k)[None, :] * d - before
         axes.append(np.where((positions < 0) | (positions >= n), -1, positions))
     return Windows(tuple(in_shape), tuple(len(a) for a in axes), tuple(axes), tuple(padding))
