@@ -139,7 +139,7 @@ def _undecided(seed: int = 4) -> ReLUNetwork:
 def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _undecided()
     jumps, domain = JumpWeights(network), Box(-2.0, 2.0)
-    ground, exact = Ground.of(next(iter(pieces(network, domain)))), ExactDomain(domain, 4)
+    ground, exact = Ground.of(pieces(network, domain)[0][0]), ExactDomain(domain, 4)
     most = 0
     for i in range(network.widths[0]):
         kink = ground.kink((1, i))
@@ -169,7 +169,7 @@ def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interrupt_passes_through_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _undecided()
-    ground = Ground.of(next(iter(pieces(network, Box(-2.0, 2.0)))))
+    ground = Ground.of(pieces(network, Box(-2.0, 2.0))[0][0])
     kink = ground.kink((1, 0))
     assert kink is not None
     programme = Programme(ground.piece, (1, 0), kink, JumpWeights(network))
@@ -232,7 +232,7 @@ def _agree(**options: Any) -> None:
         for settings in ({}, options):
             verdict = jensen.check(network, Box(-2.0, 2.0), method="branch", **settings)
             assert verdict.kind == kind
-            assert verdict.stages[-1].name == "branch"
+            assert "branch" in [stage.name for stage in verdict.stages]
 
 
 def test_two_workers_say_the_same() -> None:

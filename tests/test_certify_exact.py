@@ -12,12 +12,13 @@ from flint import fmpq
 from scipy.optimize import linprog
 
 from jensen.certify._exact_domain import ExactDomain, to_float
-from jensen.certify._facet import facet_violation, is_realised
-from jensen.certify._pieces import _bounding_box, pieces
+from jensen.certify._facet import Kink, decide_facet
+from jensen.certify._pieces import _implied_bounds, pieces
 from jensen.certify._simplex import Row, solve
 from jensen.certify._strict import strict_solution, value
 from jensen.errors import DomainError
 from jensen.network import Box, Domain, Layer, Polytope, ReLUNetwork, WholeSpace, from_arrays
+from jensen.verifier import Bends, Thin, Uncrossed
 
 
 def _rows(rng: Random, m: int, n: int) -> list[Row]:
@@ -115,7 +116,10 @@ def test_bounding_boxes_contain_the_polyhedron(seed: int) -> None:
         [[rng.choice([-2.0, -1.0, 0.0, 0.3, 1.0]) for _ in range(d)] for _ in range(rng.randint(1, 5))]
     )
     b = np.array([rng.choice([0.0, 0.1, 1.0, 2.0]) for _ in A])  # the origin is inside
-    low, high = _bounding_box(np.full(d, -np.inf), np.full(d, np.inf), A, b)
+    low, high = np.full(d, -np.inf), np.full(d, np.inf)
+    for j, sign, bound, combination in _implied_bounds(low, high, A, b):
+        assert all(m > 0 for _, m in combination)
+        (high if sign > 0 else low)[j] = sign * bound
     for j in range(d):
         for sign, end in ((-1.0, -low[j]), (1.0, high[j])):
             found = linprog(-sign * np.eye(d)[j], A_ub=A, b_ub=b, bounds=[(None, None)] * d)
@@ -130,7 +134,7 @@ DOMAINS: list[Domain] = [WholeSpace(), Box(0.0, np.inf), Polytope([[1.0, -1.0], 
 def test_pieces_cover_the_domain_and_carry_the_same_network(domain: Domain, seed: int) -> None:
     rng = Random(seed)
     network = plain.random_network(rng, d=2, width=3)
-    cover = list(pieces(network, domain))
+    cover, _ = pieces(network, domain)
     for piece in cover:
         for _ in range(6):
             c = [Fraction(rng.randint(1, 12), 12) for _ in range(piece.lo.size)]
@@ -161,19 +165,19 @@ def test_pieces_cover_the_domain_and_carry_the_same_network(domain: Domain, seed
 
 def test_pieces_reach_bounds_beyond_the_largest_radius() -> None:
     network = ReLUNetwork(1, [Layer({0: [[1.0]]}, [0.0])], {1: [1.0]})
-    names = [piece.name for piece in pieces(network, Box(-1e300, np.inf))]
+    names = [piece.name for piece in pieces(network, Box(-1e300, np.inf))[0]]
     assert names == ["near", "far x0-", "far x0+"]
-    assert [piece.name for piece in pieces(network, Box(1e300, np.inf))] == ["far x0+"]
+    assert [piece.name for piece in pieces(network, Box(1e300, np.inf))[0]] == ["far x0+"]
 
 
 def test_facets_of_a_hat() -> None:
     # f = -|x| on [-1, 1] and on [0, 1], where the kink lies on the boundary.
     network = from_arrays([[[1.0], [-1.0]], [[-1.0, -1.0]]])
     pattern = [np.array([True, False])]
-    found = facet_violation(network, ExactDomain(Box(-1.0, 1.0), 1), (1, 0), pattern)
-    assert found is not None
+    found = decide_facet(network, ExactDomain(Box(-1.0, 1.0), 1), (1, 0), pattern)
+    assert isinstance(found, Kink)
     assert found.point == (Fraction(0),)
-    assert facet_violation(network, ExactDomain(Box(0.0, 1.0), 1), (1, 0), pattern) is None
+    assert decide_facet(network, ExactDomain(Box(0.0, 1.0), 1), (1, 0), pattern) == Thin(rows={0: fmpq(1)})
 
 
 def test_facets_exist_only_with_their_full_dimension() -> None:
@@ -182,20 +186,21 @@ def test_facets_exist_only_with_their_full_dimension() -> None:
         2, [Layer({0: [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]}, [0.0, 0.0, -1.0])], {1: [1.0] * 3}
     )
     domain = ExactDomain(WholeSpace(), 2)
-    everything = [np.ones(3, dtype=bool)]
-    assert is_realised(network, domain, (1, 0), [np.array([True, True, True])], everything)
-    assert is_realised(network, domain, (1, 0), [np.array([True, True, False])], everything)
-    assert not is_realised(network, domain, (1, 0), [np.array([True, False, True])], everything)
-    assert not is_realised(
-        network, ExactDomain(WholeSpace(), 2, (1,)), (1, 0), [np.ones(3, dtype=bool)], everything
-    )
+    for signs, kind in (
+        ([True, True, True], Bends),
+        ([True, True, False], Bends),
+        ([True, False, True], Thin),
+    ):
+        assert isinstance(decide_facet(network, domain, (1, 0), [np.array(signs)]), kind)
+    held = ExactDomain(WholeSpace(), 2, (1,))
+    assert decide_facet(network, held, (1, 0), [np.ones(3, dtype=bool)]) == Uncrossed()
 
 
 def test_a_linear_neuron_may_have_either_sign_on_a_facet() -> None:
     layers = [Layer({0: [[1.0]]}, [0.0], [1.0]), Layer({1: [[1.0]]}, [1.0])]
     network = ReLUNetwork(1, layers, {2: [-1.0]})  # -relu(x + 1): the kink is where x < 0
     pattern = [np.array([True]), np.array([True])]
-    assert facet_violation(network, ExactDomain(WholeSpace(), 1), (2, 0), pattern) is not None
+    assert isinstance(decide_facet(network, ExactDomain(WholeSpace(), 1), (2, 0), pattern), Kink)
 
 
 def test_jumps_of_neurons_on_one_hyperplane_are_summed() -> None:
@@ -203,5 +208,6 @@ def test_jumps_of_neurons_on_one_hyperplane_are_summed() -> None:
     layers = [Layer({0: [[1.0]]}, [0.0]), Layer({0: [[1.0]]}, [0.0])]
     domain = ExactDomain(WholeSpace(), 1)
     pattern = [np.array([True]), np.array([True])]
-    assert facet_violation(ReLUNetwork(1, layers, {1: [1.0], 2: [-0.5]}), domain, (2, 0), pattern) is None
-    assert facet_violation(ReLUNetwork(1, layers, {1: [1.0], 2: [-1.5]}), domain, (1, 0), pattern) is not None
+    for weight, neuron, kind in ((-0.5, (2, 0), Bends), (-1.5, (1, 0), Kink)):
+        network = ReLUNetwork(1, layers, {1: [1.0], 2: [weight]})
+        assert isinstance(decide_facet(network, domain, neuron, pattern), kind)

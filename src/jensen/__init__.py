@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
+        CertificateError,
+        CertificateFileError,
         DomainError,
         JensenError,
         ModelFileError,
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
         save_network,
     )
     from jensen.plot import plot_jumps, plot_regions, plot_verdict, plot_witness
+    from jensen.verifier import Certificate, Verification, verify
 
 _HOMES = {
     "jensen.certify": ("NeuronReport", "Progress", "StageReport", "Verdict", "Witness", "check"),
     "jensen.errors": (
+        "CertificateError",
+        "CertificateFileError",
         "DomainError",
         "JensenError",
         "ModelFileError",
@@ -64,11 +69,15 @@ _HOMES = {
         "save_network",
     ),
     "jensen.plot": ("plot_jumps", "plot_regions", "plot_verdict", "plot_witness"),
+    "jensen.verifier": ("Certificate", "Verification", "verify"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Box",
+    "Certificate",
+    "CertificateError",
+    "CertificateFileError",
     "Domain",
     "DomainError",
     "JensenError",
@@ -84,6 +93,7 @@ __all__ = [
     "StageReport",
     "UnsupportedOperatorError",
     "Verdict",
+    "Verification",
     "WholeSpace",
     "Witness",
     "as_network",
@@ -100,6 +110,7 @@ __all__ = [
     "plot_witness",
     "regions",
     "save_network",
+    "verify",
 ]
 
 

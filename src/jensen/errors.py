@@ -38,3 +38,11 @@ class ModelFileError(JensenError, ValueError):
 
 class DomainError(JensenError, ValueError):
     """A domain is malformed: shapes that do not fit the network, NaN, or an empty set."""
+
+
+class CertificateError(JensenError, ValueError):
+    """A certificate does not prove what it claims about this network, domain and choice of inputs."""
+
+
+class CertificateFileError(CertificateError):
+    """A certificate cannot be read: missing, torn, altered, of another kind or of a later version."""

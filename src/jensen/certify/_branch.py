@@ -2,8 +2,9 @@
 
 A node fixes some signs. It is closed when sound arithmetic shows that no point of the kink has these
 signs, or that the jump is nonnegative for all of them; when every sign is fixed, exact arithmetic
-decides. Nothing is closed on a solver's word. A node that is left open is data, so that the search can be
-cut off at any time, shared between processes, and taken up again.
+decides. Nothing is closed on a solver's word, and with a prover nothing on floating point's. A node that is
+left open is data, so that the search can be cut off at any time, shared between processes, and taken up
+again.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from numpy.typing import NDArray
 
 from jensen.certify._bounds import Intervals, adjoint_bounds
 from jensen.certify._exact_domain import ExactDomain
-from jensen.certify._facet import Kink, facet_violation, is_realised
+from jensen.certify._facet import Kink, decide_facet
 from jensen.certify._programme import Programme
+from jensen.certify._prover import Node, ProvedLeaf, Prover
 from jensen.network import FloatArray, ReLUNetwork
-
-Node = tuple[tuple[tuple[int, int], int], ...]
-"""Decisions ((layer, index), 0 or 1) on the way from the root."""
+from jensen.verifier import Leaf, Multipliers
 
 Path = tuple[tuple[int, int], ...]
 """The same within one programme: (position in `Programme.undecided`, 0 or 1)."""
@@ -54,6 +54,8 @@ class Search:
         An exact violation found at a leaf.
     stopped : bool
         Whether the probe found a violation.
+    leaves : list of ProvedLeaf
+        The closed nodes, where there is a prover.
     nodes, exact_leaves : int
     """
 
@@ -61,6 +63,7 @@ class Search:
     lower_bound: float = np.inf
     kink: Kink | None = None
     stopped: bool = False
+    leaves: list[ProvedLeaf] = field(default_factory=list)
     nodes: int = 0
     exact_leaves: int = 0
 
@@ -77,6 +80,8 @@ class Tree:
     probe : callable
         Given a point of the piece and an activation pattern, looks for an exact violation near them and
         says whether it found one; the search then stops.
+    prover : Prover, optional
+        Lets a node be closed only if exact arithmetic agrees, and keeps what closed it.
     """
 
     def __init__(
@@ -85,8 +90,10 @@ class Tree:
         original: ReLUNetwork,
         domain: ExactDomain,
         probe: Callable[[FloatArray, list[NDArray[np.bool_]]], bool],
+        prover: Prover | None = None,
     ) -> None:
         self.programme, self.original, self.domain, self.probe = programme, original, domain, probe
+        self.prover = prover
         self.solver = programme.solver()
         # The dual simplex may stop as soon as its bound proves the node.
         self.solver.setOptionValue("objective_bound", 1e-6 + programme.error)
@@ -110,14 +117,18 @@ class Tree:
             if result.stopped or result.kink is not None:
                 break
             paths.extend(children)
-        result.open = [tuple((undecided[p], side) for p, side in path) for path in paths]
+        result.open = [self._named(path) for path in paths]
+        result.leaves = [] if self.prover is None else self.prover.leaves
         return result
+
+    def _named(self, path: Path) -> Node:
+        return tuple((self.programme.undecided[p], side) for p, side in path)
 
     def _expand(self, node: Path, result: Search) -> list[Path]:
         """Close a node, or return its children."""
         while True:
             degenerate = result.exact_leaves >= DEGENERATE
-            if degenerate and not self._realised(node):
+            if degenerate and self._is_thin(node):
                 return []
             relaxed = self._solve(node, result)
             if relaxed.closed:
@@ -148,18 +159,31 @@ class Tree:
     def _worth_probing(self, result: Search) -> bool:
         return result.nodes < 16 or result.nodes % 8 == 0
 
-    def _realised(self, node: Path) -> bool:
-        """Whether the signs fixed so far leave room for a facet, by exact arithmetic on known forms."""
+    def _is_thin(self, node: Path) -> bool:
+        """Whether the signs fixed so far leave no room for a facet, by exact arithmetic on known forms."""
         pattern, decided = _pattern(self.programme, node)
-        return is_realised(self.original, self.domain, self.programme.neuron, pattern, decided)
+        claim = decide_facet(self.original, self.domain, self.programme.neuron, pattern, decided)
+        return not (claim is None or isinstance(claim, Kink)) and self._accepts(node, claim)
 
     def _leaf(self, node: Path, result: Search) -> list[Path]:
         """Decide a node in which every sign is fixed, exactly."""
         result.exact_leaves += 1
         pattern, _ = _pattern(self.programme, node)
-        result.kink = facet_violation(self.original, self.domain, self.programme.neuron, pattern)
+        claim = decide_facet(self.original, self.domain, self.programme.neuron, pattern)
+        if isinstance(claim, Kink):
+            result.kink = claim
+        elif claim is None or not self._accepts(node, claim):
+            raise RuntimeError(
+                f"the checker refuses a decided facet of neuron {self.programme.neuron}: {claim}"
+            )
         result.lower_bound = min(result.lower_bound, 0.0)
         return []
+
+    def _accepts(self, node: Path, leaf: Leaf) -> bool:
+        return self.prover is None or self.prover.accept(self._named(node), leaf)
+
+    def _accepts_duals(self, node: Path, duals: FloatArray, jump: bool) -> bool:
+        return self.prover is None or self.prover.accept_multipliers(self._named(node), duals, jump)
 
     def _solve(self, node: Path, result: Search, iterations: int = 2**30) -> Relaxed:
         """Bound a node by its linear programme; it is closed only on a proof."""
@@ -174,13 +198,14 @@ class Tree:
         solver.run()
         status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
-            return Relaxed(_proved_empty(programme, solver, low, high), np.inf, None)
+            ray = _emptiness(programme, solver, low, high)
+            return Relaxed(ray is not None and self._accepts_duals(node, ray, False), np.inf, None)
         answer = solver.getSolution()
-        bound = -np.inf
+        bound, duals = -np.inf, np.asarray(answer.row_dual)
         if answer.dual_valid:
-            bound = programme.lower_bound(np.asarray(answer.row_dual), low, high, programme.cost)
+            bound = programme.lower_bound(duals, low, high, programme.cost)
             bound += programme.offset - programme.error
-        if bound >= 0:
+        if bound >= 0 and self._accepts_duals(node, duals, True):
             result.lower_bound = min(result.lower_bound, bound)
             return Relaxed(True, bound, None)
         if bound > -NEARLY_ZERO and self._signs_close(node):
@@ -192,6 +217,8 @@ class Tree:
     def _signs_close(self, node: Path) -> bool:
         """Whether the signs fixed so far leave no negative term in the jump: then it may be exactly zero."""
         programme = self.programme
+        if self.prover is not None:
+            return self.prover.accept(self._named(node), Multipliers())
         lo = [v.copy() for v in programme.intervals.lo]
         hi = [v.copy() for v in programme.intervals.hi]
         for position, side in node:
@@ -286,13 +313,18 @@ class Memory:
         return np.asarray(np.maximum(down, 1e-9) * np.maximum(up, 1e-9))
 
 
-def _proved_empty(programme: Programme, solver: highspy.Highs, low: FloatArray, high: FloatArray) -> bool:
-    """Turn the solver's claim of infeasibility into a proof, or reject it."""
+def _emptiness(
+    programme: Programme, solver: highspy.Highs, low: FloatArray, high: FloatArray
+) -> FloatArray | None:
+    """Turn the solver's claim of infeasibility into multipliers that prove it, or reject it."""
     _, has_ray, ray = solver.getDualRay()  # type: ignore[attr-defined]
     if not has_ray:
-        return False
+        return None
     multipliers, nothing = np.asarray(ray), np.zeros(programme.low.size)
-    return any(programme.lower_bound(sign * multipliers, low, high, nothing) > 0 for sign in (1.0, -1.0))
+    for signed in (multipliers, -multipliers):
+        if programme.lower_bound(signed, low, high, nothing) > 0:
+            return signed
+    return None
 
 
 def _pattern(programme: Programme, node: Path) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:

@@ -3,72 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
 
-from jensen.certify._branch import Node
-from jensen.certify._ledger import Ledger
 from jensen.certify._pieces import pieces
+from jensen.certify._programme import Neuron
 from jensen.certify._progress import Clock
+from jensen.certify._prover import Node, ProvedLeaf
 from jensen.certify._tasks import Ground, Question, Task, execute
 from jensen.certify._verdict import Witness
+from jensen.verifier import Cover
 
 FIRST_SLICE, FIRST_SHARED_SLICE = 0.15, 1.0
 """Seconds of a task's first slice, here and on workers; every further round doubles them."""
 
 
+@dataclass
+class Branching:
+    """What the branch stage established.
+
+    Attributes
+    ----------
+    witness : Witness or None
+    proved : dict of neuron to float
+        Neurons all of whose nodes on all pieces are closed, with the least jump that this proves.
+    leaves : dict of (neuron, piece) to list of ProvedLeaf
+        What closed them, where the question wants a certificate and bounds did not do.
+    cover : Cover
+    pieces, nodes, exact_leaves : int
+    """
+
+    cover: Cover
+    witness: Witness | None = None
+    proved: dict[Neuron, float] = field(default_factory=dict)
+    leaves: dict[tuple[Neuron, int], list[ProvedLeaf]] = field(default_factory=dict)
+    pieces: int = 0
+    nodes: int = 0
+    exact_leaves: int = 0
+
+
 def branch(
-    question: Question, ledger: Ledger, clock: Clock, jobs: int, patience: float, tell: Callable[[], None]
-) -> tuple[Witness | None, dict[str, int]]:
-    """Search for violations at all open neurons until each is proved, one is found, or time is up.
+    question: Question,
+    neurons: Sequence[Neuron],
+    clock: Clock,
+    jobs: int,
+    patience: float,
+    tell: Callable[[Branching], None],
+) -> Branching:
+    """Search for violations at neurons until each is proved, one is found, or time is up.
 
     Parameters
     ----------
     question : Question
-    ledger : Ledger
-        Neurons are settled in it as soon as all their nodes on all pieces are closed.
+    neurons : sequence of (layer, index)
     clock : Clock
     jobs : int
     patience : float
         Seconds that the stage may take.
     tell : callable
-        Called after every task.
-
-    Returns
-    -------
-    witness : Witness or None
-    details : dict
+        Called after every task with what is established so far.
     """
     began = perf_counter()
-    grounds = [Ground.of(piece) for piece in pieces(question.network, question.domain)]
-    pending = dict.fromkeys(ledger.open, len(grounds))
+    parts, cover = pieces(question.network, question.domain)
+    grounds = [Ground.of(piece) for piece in parts]
+    result = Branching(cover, pieces=len(grounds))
+    pending = dict.fromkeys(neurons, len(grounds))
     bounds = dict.fromkeys(pending, inf)
     tasks = [Task(neuron, g) for neuron in pending for g in range(len(grounds))]
-    details = {"pieces": len(grounds), "nodes": 0, "exact_leaves": 0}
     slice_seconds = FIRST_SLICE if jobs == 1 else FIRST_SHARED_SLICE
     while tasks:
         budget = min(patience - (perf_counter() - began), clock.left)
         if budget <= 0:
             break
         again: list[Task] = []
-        for outcome in execute(question, grounds, tasks, min(slice_seconds, budget), jobs):
+        for outcome in execute(question, grounds, cover, tasks, min(slice_seconds, budget), jobs):
             task, found = outcome.task, outcome.found
-            details["nodes"] += found.nodes
-            details["exact_leaves"] += found.exact_leaves
+            result.nodes += found.nodes
+            result.exact_leaves += found.exact_leaves
             if outcome.witness is not None:
-                return outcome.witness, details
+                result.witness = outcome.witness
+                return result
+            if found.leaves:
+                key = task.neuron, parts[task.ground].index
+                result.leaves.setdefault(key, []).extend(found.leaves)
             bounds[task.neuron] = min(bounds[task.neuron], found.lower_bound)
-            parts = divided(task, found.open, jobs, len(tasks))
-            again += parts
-            pending[task.neuron] += len(parts) - 1
+            subtrees = divided(task, found.open, jobs, len(tasks))
+            again += subtrees
+            pending[task.neuron] += len(subtrees) - 1
             if not pending[task.neuron]:
-                ledger.settle_one("branch", task.neuron, bounds[task.neuron])
-            tell()
+                result.proved[task.neuron] = bounds[task.neuron]
+            tell(result)
             if perf_counter() - began > patience or clock.over:
-                return None, details
+                return result
         tasks = again
         slice_seconds *= 2
-    return None, details
+    return result
 
 
 def divided(task: Task, nodes: Sequence[Node], jobs: int, in_flight: int) -> list[Task]:

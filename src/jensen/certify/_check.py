@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._branching import branch
-from jensen.certify._choice import Method, complete_stages, in_exact_arithmetic, is_easily_enumerated
+from jensen.certify._branching import Branching, branch
+from jensen.certify._certificate import convexity_certificate, violation_certificate
+from jensen.certify._choice import (
+    Method,
+    complete_stages,
+    in_exact_arithmetic,
+    is_easily_enumerated,
+    is_easily_proved,
+)
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._facet import Kink
 from jensen.certify._falsify import Falsifier
@@ -27,6 +34,7 @@ from jensen.certify._verdict import Kind, Verdict, Witness
 from jensen.certify._witness import Neuron, from_kink, jump_at
 from jensen.errors import DomainError
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
+from jensen.verifier import Certificate, Cover, Twins, sign_analysis
 
 
 def check(
@@ -40,6 +48,7 @@ def check(
     n_jobs: int | None = None,
     seed: int = 0,
     method: Method = "auto",
+    exact: bool | None = None,
     progress: Callback | None = None,
 ) -> Verdict:
     """Decide whether a ReLU network is convex on a domain.
@@ -68,6 +77,11 @@ def check(
         Seed of the sampling; the verdict does not depend on it, the witness does.
     method : {"auto", "branch", "enumerate"}
         Which complete stage to use once the cheap ones have not decided.
+    exact : bool, optional
+        Whether "convex" must come with a certificate, replayed in rational arithmetic. True: nothing else
+        counts, however long it takes. False: none is made, and the kind is "convex_float": proved, but
+        with rounding errors bounded instead of replayed. By default a certificate is made unless that would
+        take longer than the search (and 5 seconds); branch and bound makes it on the way.
     progress : callable, optional
         Called with a `Progress` now and then.
 
@@ -103,7 +117,7 @@ def check(
     clock = Clock(time_limit)
     lowered = as_network(model, output=output, input_shape=input_shape)
     chosen = _check_wrt(wrt, lowered.network.input_size)
-    checking = _Check(lowered.network, domain or WholeSpace(), chosen, clock, n_jobs, seed, progress)
+    checking = _Check(lowered.network, domain or WholeSpace(), chosen, clock, n_jobs, seed, exact, progress)
     deviation = None if isinstance(model, ReLUNetwork) else lowered.deviation
     return checking.decide(method, deviation)
 
@@ -130,12 +144,16 @@ class _Check:
         clock: Clock,
         n_jobs: int | None,
         seed: int,
+        certify: bool | None,
         progress: Callback | None,
     ) -> None:
         self.network, self.domain, self.wrt, self.clock = network, domain, wrt, clock
         self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
         self.ledger = Ledger(network)
         self.exact = ExactDomain(domain, network.input_size, wrt)
+        self.certify = certify
+        self.branched: list[Branching] = []
+        self.certificate: Certificate | None = None
         self.witness: Witness | None = None
         self.known: Intervals = unbounded(network)
 
@@ -166,7 +184,11 @@ class _Check:
             (name, partial(complete[name], patience))
             for name, patience in complete_stages(method, self.network)
         ]
+        if self.certify is not False:
+            stages.append(("prove", self._prove))
         for name, stage in stages:
+            if name != "prove" and not self.ledger.left:
+                continue
             began, before = perf_counter(), self.ledger.left
             try:
                 self._tell(name)
@@ -175,7 +197,7 @@ class _Check:
                 reason = "interrupted"
                 details = {"interrupted": True}
             self.ledger.close_stage(name, began, before, **details)
-            if reason or self.witness is not None or not self.ledger.left:
+            if reason or self.witness is not None or (self.certify is False and not self.ledger.left):
                 break
             if self.clock.over:
                 reason = "time limit"
@@ -186,10 +208,15 @@ class _Check:
         ledger = self.ledger
         kind: Kind = "unknown"
         margin = ledger.smallest_jump
+        certificate = self.certificate
         if self.witness is not None:
             kind = "not_convex"
+            certificate = violation_certificate(self.network, self.domain, self.wrt, self.witness)
         elif not ledger.left:
             kind, margin = "convex", ledger.smallest_bound
+            if certificate is None:
+                kind = "unknown" if self.certify else "convex_float"
+                reason = f"{reason or 'no certificate'}: convex in floating point, but not proved exactly"
         violated = set() if self.witness is None else set(self.witness.neurons)
         return Verdict(
             kind,
@@ -202,6 +229,7 @@ class _Check:
             tuple(ledger.stages),
             reason if kind == "unknown" else "",
             lowering_error,
+            certificate,
         )
 
     def _tell(self, stage: str) -> None:
@@ -270,16 +298,55 @@ class _Check:
         fixed = sum(int((~s).sum()) for s in self.known.switching(self.network))
         return {"fixed": fixed}
 
+    @cached_property
+    def question(self) -> Question:
+        """What branch and bound is asked."""
+        return Question(self.network, self.domain, self.wrt, self.jumps, self.certify is not False)
+
     def _branch(self, patience: float) -> dict[str, Any]:
         """Branch and bound per open neuron."""
+        return self._search(self.ledger.open, patience, "branch")
+
+    def _search(self, neurons: Sequence[Neuron], patience: float, stage: str) -> dict[str, Any]:
         from joblib import effective_n_jobs
 
-        question = Question(self.network, self.domain, self.wrt, self.jumps)
-        jobs, tell = effective_n_jobs(self.n_jobs), lambda: self._tell("branch")
-        witness, details = branch(question, self.ledger, self.clock, jobs, patience, tell)
-        if witness is not None:
-            self._found(witness, "branch")
-        return dict(details)
+        def tell(so_far: Branching) -> None:
+            for neuron, bound in so_far.proved.items():
+                self.ledger.settle_one(stage, neuron, bound)
+            self._tell(stage)
+
+        found = branch(self.question, neurons, self.clock, effective_n_jobs(self.n_jobs), patience, tell)
+        tell(found)
+        self.branched.append(found)
+        if found.witness is not None:
+            self._found(found.witness, stage)
+        return {"pieces": found.pieces, "nodes": found.nodes, "exact_leaves": found.exact_leaves}
+
+    def _prove(self) -> dict[str, Any]:
+        """Settle every neuron again, in rational arithmetic, where that has not happened on the way."""
+        question = self.question
+        plain = sign_analysis(self.network, self.domain, self.wrt, Twins())
+        if all(settled.all() for settled in plain.settled):
+            self._certified(Twins(), Cover())
+            return {"by": "signs"}
+        proving = question.proving
+        if not is_easily_proved(self.network):
+            return {"by": "nothing: too large for rational arithmetic"}
+        proved = {v for found in self.branched for v in found.proved}
+        left = [v for v in proving.left if v not in proved]
+        patience = inf if self.certify else max(5.0, self.clock.elapsed)
+        details = self._search(left, patience, "prove")
+        if self.witness is None and set(self.branched[-1].proved) == set(left):
+            self._certified(proving.twins, self.branched[-1].cover)
+        return details
+
+    def _certified(self, twins: Twins, cover: Cover) -> None:
+        leaves = {}
+        for found in self.branched:
+            leaves.update({key: closed for key, closed in found.leaves.items() if key[0] in found.proved})
+        self.certificate = convexity_certificate(
+            self.network, self.domain, self.wrt, twins, cover, self.exact.hull, leaves
+        )
 
     def _enumerate(self, patience: float) -> dict[str, Any]:
         """Walk all frontiers; only those of open neurons are tested."""

@@ -15,6 +15,8 @@ REGIONS_PER_SECOND = 2e5
 """What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
 TINY_COUNT = 400
 """Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
+RATIONAL_CELLS = 2_000_000
+"""Matrix entries up to which certificates are made and replayed; beyond, signs must do."""
 COMPILING = 15.0
 """Seconds that the enumeration's compilation takes, once per machine."""
 
@@ -41,6 +43,13 @@ def is_easily_enumerated(network: ReLUNetwork) -> bool:
     """Whether walking all frontiers costs next to nothing."""
     regions = regions_at_most(network)
     return regions <= TINY_COUNT or (is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
+
+
+def is_easily_proved(network: ReLUNetwork) -> bool:
+    """Whether the network's matrices, written out, are small enough for rational arithmetic."""
+    sizes = [network.input_size, *network.widths]
+    cells = sum(layer.size * sizes[k] for layer in network.layers for k in layer.weights)
+    return cells <= RATIONAL_CELLS
 
 
 def in_exact_arithmetic(network: ReLUNetwork, limit: float) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 from numpy.typing import NDArray
 
-from jensen.certify._simplex import Row, solve
+from jensen.certify._simplex import Refutation, Row, decide, solve
 from jensen.certify._strict import strict_solution
 from jensen.errors import DomainError
 from jensen.network import Domain
+from jensen.verifier import Hull
 
 LARGEST = float(np.finfo(np.float64).max)
 
@@ -83,6 +84,8 @@ class ExactDomain:
     ----------
     equalities : rows that vanish on the domain; together they define its affine hull
     inequalities : rows that are positive in the relative interior
+    labels : their names in certificates
+    hull : for domains with general inequalities, the proof of this split
     directions : basis, as {input: coefficient}, of the moves along the hull that change only the inputs
         in `wrt`
 
@@ -99,9 +102,12 @@ class ExactDomain:
         self._cuts = [[*(-rational(a) for a in row), rational(r)] for row, r in zip(A, b, strict=True)]
         moving = range(d) if wrt is None else sorted(set(wrt))
         self.coordinates = [j for j in moving if self._lo[j] < self._hi[j]]
-        self._split: tuple[list[Row], list[Row]] | None = None
+        self._split: tuple[list[Row], dict[int, Row]] | None = None
+        self.hull: Hull | None = None
         if self._cuts:
-            self._split = _split_implicit(self._fixed(), [*self._sides(), *self._cuts], d)
+            named = {-1 - k: row for k, row in enumerate(self._sides().values())}
+            rows = named | dict(enumerate(self._cuts))
+            self._split, self.hull = _split_implicit(self._fixed(), rows, d)
 
     def _row(self, j: int, sign: int, bound: float) -> Row:
         row = [fmpq(0)] * (self.d + 1)
@@ -112,12 +118,12 @@ class ExactDomain:
         flat = np.flatnonzero(self._lo == self._hi)
         return [self._row(int(j), 1, self._lo[j]) for j in flat]
 
-    def _sides(self) -> list[Row]:
-        rows = []
-        for j in np.flatnonzero(self._lo < self._hi):
-            for sign, bound in ((1, self._lo[j]), (-1, self._hi[j])):
+    def _sides(self) -> dict[int, Row]:
+        rows = {}
+        for j in np.flatnonzero(self._lo < self._hi).tolist():
+            for side, (sign, bound) in enumerate(((1, self._lo[j]), (-1, self._hi[j]))):
                 if np.isfinite(bound):
-                    rows.append(self._row(int(j), sign, bound))
+                    rows[2 * j + side] = self._row(j, sign, bound)
         return rows
 
     @cached_property
@@ -126,9 +132,18 @@ class ExactDomain:
         return self._fixed() if self._split is None else self._split[0]
 
     @cached_property
+    def _named(self) -> dict[int, Row]:
+        return self._sides() if self._split is None else self._split[1]
+
+    @property
     def inequalities(self) -> list[Row]:
         """Rows that are positive in the relative interior."""
-        return self._sides() if self._split is None else self._split[1]
+        return list(self._named.values())
+
+    @property
+    def labels(self) -> list[int]:
+        """How certificates name these rows: 2 j or 2 j + 1 for x_j's bounds, else the row of A x <= b."""
+        return list(self._named)
 
     @cached_property
     def directions(self) -> list[dict[int, fmpq]]:
@@ -148,16 +163,11 @@ class ExactDomain:
     @cached_property
     def interior_point(self) -> NDArray[np.float64]:
         """A point of the relative interior, rounded to float64."""
-        if self._split is None:
+        if self.hull is None:
             lo = np.where(np.isfinite(self._lo), self._lo, np.where(np.isfinite(self._hi), self._hi - 2, -1))
             hi = np.where(np.isfinite(self._hi), self._hi, np.where(np.isfinite(self._lo), self._lo + 2, 1))
             return np.asarray(lo / 2 + hi / 2)
-        elimination = Elimination.of(self.equalities, self.d)
-        assert elimination is not None  # the domain is known to be nonempty
-        reduced = [elimination.reduce(row) for row in self.inequalities]
-        y = strict_solution(reduced, len(elimination.free))
-        assert y is not None  # implicit equalities have been split off
-        point = np.array([to_float(v) for v in elimination.lift(y)], dtype=np.float64)
+        point = np.array([to_float(v) for v in self.hull.interior], dtype=np.float64)
         return np.clip(point, -LARGEST, LARGEST)
 
 
@@ -175,19 +185,34 @@ def to_float(value: fmpq | Fraction) -> float:
         return float("inf") if fraction > 0 else float("-inf")
 
 
-def _split_implicit(equalities: list[Row], rows: list[Row], d: int) -> tuple[list[Row], list[Row]]:
-    """Move inequalities that hold with equality on the whole polyhedron to its equalities."""
+def _split_implicit(
+    equalities: list[Row], rows: dict[int, Row], d: int
+) -> tuple[tuple[list[Row], dict[int, Row]], Hull]:
+    """Move inequalities that hold with equality on the whole polyhedron to its equalities, with proof."""
     elimination = Elimination.of(equalities, d)
     if elimination is None:
         raise DomainError("the domain is empty: its equations contradict each other")
-    reduced = [elimination.reduce(row) for row in rows]
+    reduced = {name: elimination.reduce(row) for name, row in rows.items()}
     n = len(elimination.free)
-    if strict_solution(reduced, n) is not None:
-        return equalities, rows
-    if solve(reduced, [], n) is None:
+    inside = strict_solution(list(reduced.values()), n)
+    if inside is not None:
+        return (equalities, rows), Hull(interior=elimination.lift(inside))
+    if solve(list(reduced.values()), [], n) is None:
         raise DomainError("the domain is empty: its inequalities have no common solution")
-    tight = [solve(reduced[:i] + reduced[i + 1 :], [reduced[i]], n) is None for i in range(len(rows))]
+    multipliers: dict[int, fmpq] = {}
+    for name in rows:
+        others = [other for other in rows if other != name]
+        found = decide([reduced[other] for other in others], [reduced[name]], n)
+        if isinstance(found, Refutation):
+            for other, y in zip([*others, name], [*found.closed, *found.strict], strict=True):
+                if y:
+                    multipliers[other] = multipliers.get(other, fmpq(0)) + y
+    flat = Elimination.of([*equalities, *(rows[name] for name in multipliers)], d)
+    assert flat is not None  # the domain is not empty
+    loose = {name: row for name, row in rows.items() if name not in multipliers}
+    inside = strict_solution([flat.reduce(row) for row in loose.values()], len(flat.free))
+    assert inside is not None  # every row that vanishes everywhere was found
     return (
-        equalities + [row for row, t in zip(rows, tight, strict=True) if t],
-        [row for row, t in zip(rows, tight, strict=True) if not t],
+        ([*equalities, *(rows[name] for name in multipliers)], loose),
+        Hull(multipliers, flat.lift(inside)),
     )

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from jensen.certify._exact_domain import Elimination, ExactDomain
 from jensen.certify._simplex import Row
-from jensen.certify._strict import strict_solution
+from jensen.certify._strict import decide_strict
 from jensen.network import ReLUNetwork
+from jensen.verifier import Bends, Thin, Uncrossed
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,19 @@ class Kink:
     direction: tuple[Fraction, ...]
 
 
-def facet_violation(
+def decide_facet(
     network: ReLUNetwork,
     domain: ExactDomain,
     neuron: tuple[int, int],
     pattern: Sequence[NDArray[np.bool_]],
-) -> Kink | None:
+    decided: Sequence[NDArray[np.bool_]] | None = None,
+) -> Kink | Uncrossed | Thin | Bends | None:
     """Decide one facet of one neuron exactly.
 
-    The facet is {x in the domain : z_v(x) = 0, every other pre-activation has the sign that the pattern
-    gives it}, closed. It is a frontier only if it has dimension d - 1 and v's kink crosses a direction in
-    which convexity is asked. Neurons that vanish on all of it switch together with v, so that the jump
-    is taken from the one-sided slopes themselves.
+    The facet is {x in the domain : z_v(x) = 0, every other decided pre-activation has the sign that the
+    pattern gives it}, closed. It is a frontier only if it has dimension d - 1 and v's kink crosses a
+    direction in which convexity is asked. Neurons that vanish on all of it switch together with v, so that
+    the jump is taken from the one-sided slopes themselves.
 
     Parameters
     ----------
@@ -44,77 +46,39 @@ def facet_violation(
     neuron : (layer, index)
         Layers count from 1, neurons from 0.
     pattern : sequence of (n_l,) bool arrays
-        Which neurons are active; v's own entry does not matter.
+        Which neurons are active; v's own entry does not matter, nor do those that are not decided.
+    decided : sequence of (n_l,) bool arrays, optional
+        All by default. Only neurons whose affine form the decided signs determine are looked at.
 
     Returns
     -------
-    Kink or None
-        A kink with a negative jump, or None if this is no frontier or its jump is nonnegative.
+    Kink, Uncrossed, Thin, Bends or None
+        A kink with a negative jump; or why the facet has none; or None where the signs that are not
+        decided matter.
     """
-    everything = [np.ones(active.size, dtype=bool) for active in pattern]
-    facet = _facet(network, domain, neuron, pattern, everything)
-    if facet is None:
-        return None
-    point, across = facet
-    move = [fmpq(0)] * network.input_size
-    for c, step in zip(across, domain.directions, strict=True):
-        for j, v in step.items():
-            move[j] += c * v
-    direction = tuple(_fraction(v) for v in move)
-    forward, backward = network.exact.one_sided_slopes(point, direction)
-    return Kink(point, direction) if forward + backward < 0 else None
-
-
-def is_realised(
-    network: ReLUNetwork,
-    domain: ExactDomain,
-    neuron: tuple[int, int],
-    pattern: Sequence[NDArray[np.bool_]],
-    decided: Sequence[NDArray[np.bool_]],
-) -> bool:
-    """Whether signs decided so far leave room for a facet of dimension d - 1, exactly.
-
-    Only neurons whose affine form the decided signs determine are looked at, so that True may be wrong
-    and False is a proof.
-
-    Parameters
-    ----------
-    network, domain, neuron, pattern
-        As in `facet_violation`; entries of the pattern that are not decided do not matter.
-    decided : sequence of (n_l,) bool arrays
-    """
-    return _facet(network, domain, neuron, pattern, decided) is not None
-
-
-def _facet(
-    network: ReLUNetwork,
-    domain: ExactDomain,
-    neuron: tuple[int, int],
-    pattern: Sequence[NDArray[np.bool_]],
-    decided: Sequence[NDArray[np.bool_]],
-) -> tuple[tuple[Fraction, ...], list[fmpq]] | None:
-    """Find a relative-interior point of a facet, and how its normal crosses the domain's directions."""
+    if decided is None:
+        decided = [np.ones(active.size, dtype=bool) for active in pattern]
     d = network.input_size
     layer, index = neuron
     known = 1 + next((k for k, flags in enumerate(decided) if not flags.all()), len(decided))
     if layer > known:
-        return (), []  # nothing is known about the kink itself yet
+        return None  # nothing is known about the kink itself yet
     forms = network.exact.affine_forms(pattern)[:-1]
     kink = [fmpq(int(v)) for v in forms[layer - 1][0][index]]
     across = [sum((kink[j] * v for j, v in step.items()), fmpq(0)) for step in domain.directions]
     if not any(across):
-        return None
-    largest = max(abs(v) for v in across)  # integer forms of deep networks exceed every float
-    across = [v / largest for v in across]
+        return Uncrossed()
     elimination = Elimination.of([*domain.equalities, kink], d)
     if elimination is None:
-        return None
+        return Thin()
     rows: list[Row] = []
-    for row in domain.inequalities:
+    names: list[int | tuple[int, int]] = []
+    for name, row in zip(domain.labels, domain.inequalities, strict=True):
         reduced = elimination.reduce(row)
         if not any(reduced):
-            return None  # the kink lies in the domain's boundary
+            return Thin(rows={name: fmpq(1)})  # the kink lies in the domain's boundary
         rows.append(reduced)
+        names.append(name)
     for position in range(1, min(known, network.depth) + 1):
         integers = forms[position - 1][0]
         bends = network.layers[position - 1].negative_slope != 1  # the others may have either sign
@@ -125,10 +89,25 @@ def _facet(
             reduced = elimination.reduce([fmpq(sign * int(v)) for v in integers[i]])
             if any(reduced):
                 rows.append(reduced)
-    solution = strict_solution(rows, len(elimination.free))
-    if solution is None:
+                names.append((position, int(i)))
+    solution = decide_strict(rows, len(elimination.free))
+    if isinstance(solution, dict):
+        used = [(names[k], y) for k, y in solution.items()]
+        return Thin(
+            {name: y for name, y in used if isinstance(name, tuple)},
+            {name: y for name, y in used if isinstance(name, int)},
+        )
+    if known <= network.depth:
         return None
-    return tuple(_fraction(v) for v in elimination.lift(solution)), across
+    point = elimination.lift(solution)
+    largest = max(abs(v) for v in across)  # integer forms of deep networks exceed every float
+    move = [fmpq(0)] * d
+    for c, step in zip(across, domain.directions, strict=True):
+        for j, v in step.items():
+            move[j] += c / largest * v
+    where, direction = (tuple(_fraction(v) for v in part) for part in (point, move))
+    forward, backward = network.exact.one_sided_slopes(where, direction)
+    return Kink(where, direction) if forward + backward < 0 else Bends(point, move)
 
 
 def _fraction(v: fmpq) -> Fraction:

@@ -9,7 +9,7 @@ chart the network is again a ReLU network, in d inputs, on a box.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import highspy
@@ -22,6 +22,7 @@ from jensen.certify._bounds import magnitudes
 from jensen.certify._exact_domain import Elimination, rational, to_float
 from jensen.certify._highs import quiet_highs
 from jensen.network import Domain, FloatArray, Layer, Matrix, ReLUNetwork, WholeSpace
+from jensen.verifier import Cover, Implied
 
 LARGEST_RADIUS = 2.0**64
 """Of the near piece; what lies beyond is left to the far ones."""
@@ -46,6 +47,11 @@ class Piece:
     rows: FloatArray | None = None
     """Where the piece lies in the space of rows @ x instead of that of x."""
 
+    @property
+    def index(self) -> int:
+        """Number of the piece in certificates."""
+        return 0 if self.chart is None else 2 * self.chart[0] + 1 + (self.chart[1] > 0)
+
     def to_input(self, point: FloatArray) -> FloatArray | None:
         """Map a point of the piece to the network's own input space; None at infinity."""
         if self.chart is not None:
@@ -58,7 +64,7 @@ class Piece:
         return point
 
 
-def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
+def pieces(network: ReLUNetwork, domain: Domain) -> tuple[list[Piece], Cover]:
     """Cover a domain by bounded pieces: itself, or the near piece and 2 d far ones.
 
     Parameters
@@ -66,6 +72,12 @@ def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
     network : ReLUNetwork
     domain : Domain
         Known to be nonempty.
+
+    Returns
+    -------
+    pieces : list of Piece
+    cover : Cover
+        From which a certificate's reader builds the same pieces, exactly.
     """
     d = network.input_size
     lo, hi = domain.bounds(d)
@@ -76,26 +88,22 @@ def pieces(network: ReLUNetwork, domain: Domain) -> Iterator[Piece]:
         if rows is not None:
             network, d = _in_row_space(network, len(rows)), len(rows)
             (lo, hi), A = WholeSpace().bounds(d), np.zeros((0, d))
-    for piece in _cover(network, lo, hi, A, b):
-        yield replace(piece, rows=rows)
-
-
-def _cover(
-    network: ReLUNetwork, lo: FloatArray, hi: FloatArray, A: FloatArray, b: FloatArray
-) -> Iterator[Piece]:
-    """Cover a nonempty polyhedron: by itself if it is bounded, by the near piece and the far ones if not."""
-    low, high = _bounding_box(lo, hi, A, b) if len(b) else (lo, hi)
+    implied = _implied_bounds(lo, hi, A, b) if len(b) else []
+    low, high = lo.copy(), hi.copy()
+    for j, sign, bound, _ in implied:
+        (high if sign > 0 else low)[j] = sign * bound
     if np.isfinite(low).all() and np.isfinite(high).all():
-        yield Piece("domain", network, low, high, A, b)
-        return
+        return [Piece("domain", network, low, high, A, b, rows=rows)], Cover(1.0, False, tuple(implied))
     radius = _radius(network, low, high)
+    result = []
     near = np.maximum(low, -radius), np.minimum(high, radius)
     if (near[0] <= near[1]).all():
-        yield Piece("near", network, *near, A, b)
-    for i in range(lo.size):
+        result.append(Piece("near", network, *near, A, b))
+    for i in range(d):
         for sign in (-1, 1):
             if sign * (low if sign < 0 else high)[i] > radius:
-                yield _far(network, lo, hi, A, b, i, sign, radius)
+                result.append(_far(network, lo, hi, A, b, i, sign, radius))
+    return [replace(piece, rows=rows) for piece in result], Cover(radius, rows is not None, tuple(implied))
 
 
 def _input_rows(network: ReLUNetwork) -> FloatArray | None:
@@ -199,10 +207,8 @@ def _chart_weights(
     return result, sign * column
 
 
-def _bounding_box(
-    lo: FloatArray, hi: FloatArray, A: FloatArray, b: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Sound bounds of a nonempty polyhedron's coordinates, infinite where it is unbounded.
+def _implied_bounds(lo: FloatArray, hi: FloatArray, A: FloatArray, b: FloatArray) -> list[Implied]:
+    """Sound bounds of a nonempty polyhedron's coordinates, where there are any, with their proofs.
 
     HiGHS proposes which constraints are tight; their multipliers are solved for exactly, so that the
     bound is a proof and not a tolerance.
@@ -224,32 +230,34 @@ def _bounding_box(
     lp.a_matrix_.index_ = np.tile(np.arange(d, dtype=np.int32), len(right))
     lp.a_matrix_.value_ = rows.ravel()
     highs.passModel(lp)
-    low, high = np.full(d, -np.inf), np.full(d, np.inf)
+    found: list[Implied] = []
     for j in range(d):
-        for sign, ends in ((1.0, high), (-1.0, low)):
-            highs.changeColCost(j, sign)
+        for sign in (1, -1):
+            highs.changeColCost(j, float(sign))
             highs.run()
             if highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
-                weights = np.asarray(highs.getSolution().row_dual)
-                bound = _implied_bound(exact_rows, exact_right, np.flatnonzero(weights), j, int(sign))
-                ends[j] = sign * bound
+                tight = np.flatnonzero(np.asarray(highs.getSolution().row_dual))
+                found += _implied_bound(exact_rows, exact_right, tight, j, sign)
             highs.changeColCost(j, 0.0)
-    return low, high
+    return found
 
 
 def _implied_bound(
     rows: list[list[fmpq]], right: list[fmpq], tight: NDArray[np.intp], j: int, sign: int
-) -> float:
-    """Return an upper bound of sign * x_j from exact multipliers of the tight rows, rounded up."""
+) -> list[Implied]:
+    """Bound sign * x_j from above by exact multipliers of the tight rows; nothing if they prove nothing."""
     d = len(rows[0])
     equations = [[rows[i][k] for i in tight] + [fmpq(-sign if k == j else 0)] for k in range(d)]
     solution = Elimination.of(equations, len(tight))
-    if solution is not None:
-        multipliers = solution.lift([fmpq(0)] * len(solution.free))
-        if all(m >= 0 for m in multipliers):
-            bound = sum((m * right[i] for m, i in zip(multipliers, tight, strict=True)), fmpq(0))
-            nearest = to_float(bound)
-            if np.isinf(nearest):
-                return np.inf
-            return nearest if rational(nearest) >= bound else float(np.nextafter(nearest, np.inf))
-    return np.inf  # not proved: the piece is then treated as unbounded in this direction, which is sound
+    if solution is None:
+        return []  # the piece is then treated as unbounded in this direction, which is sound
+    multipliers = solution.lift([fmpq(0)] * len(solution.free))
+    if any(m < 0 for m in multipliers):
+        return []
+    bound = sum((m * right[i] for m, i in zip(multipliers, tight, strict=True)), fmpq(0))
+    nearest = to_float(bound)
+    if np.isinf(nearest):
+        return []
+    above = nearest if rational(nearest) >= bound else float(np.nextafter(nearest, np.inf))
+    used = [(int(i), m) for i, m in zip(tight, multipliers, strict=True) if m]
+    return [(j, sign, above, used)] if np.isfinite(above) else []

@@ -35,6 +35,9 @@ class Programme(Relaxation):
     intervals : Intervals
         Sound, finite bounds on all pre-activations over the kink.
     jumps : JumpWeights
+    signs : list of (n_l,) int arrays, optional
+        Signs that count as known on the kink: 1, -1, or 0 while undecided. By default, those that the
+        intervals tell.
 
     Attributes
     ----------
@@ -42,10 +45,22 @@ class Programme(Relaxation):
         Neurons whose sign is open, in topological order.
     indicators, columns_z : (n,) int arrays
         Columns of their indicators and of their pre-activations.
+    row_of_z, row_of_g : {neuron: row}
+        The rows that define pre-activations (of the neuron itself: that it is zero) and adjoints; None
+        where arithmetic overflowed and the row is missing.
+    row_of_cut : list of row
+        The rows of the piece's inequalities.
     """
 
-    def __init__(self, piece: Piece, neuron: Neuron, intervals: Intervals, jumps: JumpWeights) -> None:
-        self.jumps = jumps
+    def __init__(
+        self,
+        piece: Piece,
+        neuron: Neuron,
+        intervals: Intervals,
+        jumps: JumpWeights,
+        signs: list[NDArray[np.int8]] | None = None,
+    ) -> None:
+        self.jumps, self.signs = jumps, signs
         self.piece, self.neuron, self.intervals = piece, neuron, intervals
         self.network = piece.network
         self._low, self._high = list(piece.lo), list(piece.hi)
@@ -54,9 +69,13 @@ class Programme(Relaxation):
         self._indicator: dict[Neuron, int] = {}
         self._z: dict[Neuron, int] = {}
         self._h: dict[Neuron, tuple[int, float]] = {}
+        self.row_of_z: dict[Neuron, int | None] = {}
+        self.row_of_g: dict[Neuron, int | None] = {}
         self._factor = rounding_factor(self.network)
-        for row, r in zip(piece.A, piece.b, strict=True):
+        self.row_of_cut = [
             self._rows.add({int(j): float(row[j]) for j in np.flatnonzero(row)}, -np.inf, float(r))
+            for row, r in zip(piece.A, piece.b, strict=True)
+        ]
         self._forward(self._top_layer())
         objective = self._backward()
         super().__init__(np.array(self._low), np.array(self._high), self._rows, objective)
@@ -66,6 +85,8 @@ class Programme(Relaxation):
 
     def sign(self, layer: int, i: int) -> int:
         """Known sign of a neuron on the kink: 1, -1, or 0 while undecided."""
+        if self.signs is not None:
+            return int(self.signs[layer - 1][i])
         if self.network.layers[layer - 1].negative_slope[i] == 1 or self.intervals.lo[layer - 1][i] >= 0:
             return 1
         return -1 if self.intervals.hi[layer - 1][i] <= 0 else 0
@@ -111,7 +132,9 @@ class Programme(Relaxation):
             for i in range(self.network.layers[layer - 1].size):
                 if (layer, i) == self.neuron:
                     kink = self._preactivation(layer, i)
-                    self._rows.add(kink.entries, -kink.constant - kink.error, -kink.constant + kink.error)
+                    self.row_of_z[layer, i] = self._rows.add(
+                        kink.entries, -kink.constant - kink.error, -kink.constant + kink.error
+                    )
                     continue
                 sign, slope = self.sign(layer, i), float(slopes[i])
                 if sign and (layer == top or (sign < 0 and slope == 0)):
@@ -119,7 +142,9 @@ class Programme(Relaxation):
                 form = self._preactivation(layer, i)
                 z = self._column(float(lows[i]), float(highs[i]))
                 entries = {k: -v for k, v in form.entries.items()} | {z: 1.0}
-                self._rows.add(entries, form.constant - form.error, form.constant + form.error)
+                self.row_of_z[layer, i] = self._rows.add(
+                    entries, form.constant - form.error, form.constant + form.error
+                )
                 if sign:
                     self._h[layer, i] = (z, 1.0 if sign > 0 else slope)
                 else:
@@ -207,7 +232,7 @@ class Programme(Relaxation):
                     product.reach += 1.0
                 else:
                     ends = float(low[layer - 1][i]), float(high[layer - 1][i])
-                    gated = self._product(g, a, *ends)
+                    gated = self._product((layer, int(i)), g, a, *ends)
                     product.entries[gated] = gain
                     product.reach += self._reach(gated)
                 products[layer, int(i)] = product
@@ -222,11 +247,11 @@ class Programme(Relaxation):
         entries = {column: factor * v for column, v in g.entries.items()}
         return Expression(entries, factor * g.constant, abs(factor) * g.error, faint, reach)
 
-    def _product(self, g: Expression, a: int, low: float, high: float) -> int:
+    def _product(self, neuron: Neuron, g: Expression, a: int, low: float, high: float) -> int:
         """Column for a * g with g in [low, high]: McCormick's envelope, exact once a is 0 or 1."""
         adjoint = self._column(low, high)
         entries = {k: -v for k, v in g.entries.items()} | {adjoint: 1.0}
-        self._rows.add(entries, g.constant - g.error, g.constant + g.error)
+        self.row_of_g[neuron] = self._rows.add(entries, g.constant - g.error, g.constant + g.error)
         gated = self._column(min(low, 0.0), max(high, 0.0))
         self._rows.add({gated: 1.0, a: -high}, -np.inf, 0.0)
         self._rows.add({gated: 1.0, a: -low}, 0.0, np.inf)

@@ -20,10 +20,10 @@ class Rows:
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
 
-    def add(self, entries: dict[int, float], low: float, high: float) -> None:
-        """Append low <= sum of entries <= high; a row whose coefficients overflowed is left out."""
+    def add(self, entries: dict[int, float], low: float, high: float) -> int | None:
+        """Append low <= sum of entries <= high and return its index; None if its coefficients overflowed."""
         if not (np.isfinite(list(entries.values())).all() and low < np.inf and high > -np.inf):
-            return
+            return None
         i = len(self.low)
         for j, v in entries.items():
             if v != 0.0:
@@ -32,6 +32,7 @@ class Rows:
                 self.value.append(v)
         self.low.append(low)
         self.high.append(high)
+        return i
 
 
 @dataclass

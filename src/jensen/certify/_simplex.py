@@ -7,6 +7,7 @@ dimension, polyhedra without interior.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from flint import fmpq
@@ -15,11 +16,32 @@ Row: TypeAlias = list[fmpq]
 """Coefficients and, last, the constant of an affine function."""
 
 
+@dataclass(frozen=True)
+class Refutation:
+    """Why a system has no solution: nonnegative multiples of its rows add up to a constant <= 0.
+
+    The constant is negative, or some strict row has a positive multiplier.
+
+    Attributes
+    ----------
+    closed, strict : multipliers of the closed and of the strict rows
+    """
+
+    closed: list[fmpq]
+    strict: list[fmpq]
+
+
 def solve(closed: Sequence[Row], strict: Sequence[Row], n: int) -> list[fmpq] | None:
+    """Find y in R^n with closed(y) >= 0 and strict(y) > 0; None if there is none (`decide` tells why)."""
+    found = decide(closed, strict, n)
+    return None if isinstance(found, Refutation) else found
+
+
+def decide(closed: Sequence[Row], strict: Sequence[Row], n: int) -> list[fmpq] | Refutation:
     """Find y in R^n with closed(y) >= 0 and strict(y) > 0, or prove that there is none.
 
     Maximises t subject to closed(y) >= 0, strict(y) >= t and t <= 1 until t > 0, by Bland's rule; a first
-    phase raises u to 0 in closed(y) >= u.
+    phase raises u to 0 in closed(y) >= u. Where a phase ends early, its objective's row is the proof.
 
     Parameters
     ----------
@@ -29,7 +51,7 @@ def solve(closed: Sequence[Row], strict: Sequence[Row], n: int) -> list[fmpq] | 
 
     Returns
     -------
-    list of n rationals, or None
+    list of n rationals, or Refutation
     """
     zero, one = fmpq(0), fmpq(1)
     lines = [[*row[:-1], zero, fmpq(-1), row[-1]] for row in closed]
@@ -38,11 +60,16 @@ def solve(closed: Sequence[Row], strict: Sequence[Row], n: int) -> list[fmpq] | 
     lines.append([*([zero] * n), fmpq(-1), zero, one])
     tableau = _Tableau(lines, n + 2)
     first = set(range(n + 2, n + 2 + len(closed) + 1))
-    if not tableau.climb(n + 1, first, lambda value: value >= 0):
-        return None
-    tableau.remove(n + 1)
-    if strict and not tableau.climb(n, set(tableau.slacks), lambda value: value > 0):
-        return None
+    feasible = tableau.climb(n + 1, first, lambda value: value >= 0)
+    if feasible:
+        tableau.remove(n + 1)
+    if not feasible or (strict and not tableau.climb(n, set(tableau.slacks), lambda value: value > 0)):
+        multipliers = tableau.multipliers(n if feasible else n + 1)
+        start = n + 2 + len(closed) + 1
+        return Refutation(
+            [multipliers.get(n + 2 + i, zero) for i in range(len(closed))],
+            [multipliers.get(start + i, zero) if feasible else zero for i in range(len(strict))],
+        )
     values = [zero] * n
     for variable, line in zip(tableau.basic, tableau.lines, strict=True):
         if variable < n:
@@ -85,6 +112,11 @@ class _Tableau:
                 return False
             enter = min(improving)[1]
             self._pivot(self._leaving(enter, objective[enter] > 0, held), enter)
+
+    def multipliers(self, goal: int) -> dict[int, fmpq]:
+        """Return what bounds a basic variable that cannot be raised: the multipliers of the slacks."""
+        line = self.lines[self.basic.index(goal)]
+        return {variable: -line[j] for j, variable in enumerate(self.nonbasic) if line[j]}
 
     def _leaving(self, enter: int, up: bool, held: set[int]) -> int:
         best: tuple[fmpq, int, int] | None = None

@@ -9,10 +9,16 @@ import numpy as np
 from flint import fmpq
 
 from jensen.certify._highs import quiet_highs
-from jensen.certify._simplex import Row, solve
+from jensen.certify._simplex import Row, decide
 
 
 def strict_solution(rows: Sequence[Row], n: int) -> list[fmpq] | None:
+    """Find y with row[:-1] @ y + row[-1] > 0 for every row; None if there is none."""
+    found = decide_strict(rows, n)
+    return found if isinstance(found, list) else None
+
+
+def decide_strict(rows: Sequence[Row], n: int) -> list[fmpq] | dict[int, fmpq]:
     """Find y with row[:-1] @ y + row[-1] > 0 for every row, or prove that there is none.
 
     Parameters
@@ -23,20 +29,23 @@ def strict_solution(rows: Sequence[Row], n: int) -> list[fmpq] | None:
 
     Returns
     -------
-    list of n rationals, or None if the system has no solution
+    list of n rationals, or a dict
+        The dict is a proof: positive multiples of these rows add up to a constant <= 0.
     """
-    live = []
-    for row in rows:
-        if any(row[:-1]):
-            live.append(row)
-        elif not row[-1] > 0:
-            return None
+    for i, row in enumerate(rows):
+        if not any(row[:-1]) and not row[-1] > 0:
+            return {i: fmpq(1)}
+    live = [i for i, row in enumerate(rows) if any(row[:-1])]
     if not live:
         return [fmpq(0)] * n
-    guess = _float_guess(live)
-    if guess is not None and all(value(row, guess) > 0 for row in live):
+    system = [rows[i] for i in live]
+    guess = _float_guess(system)
+    if guess is not None and all(value(row, guess) > 0 for row in system):
         return guess
-    return solve([], live, n)
+    found = decide([], system, n)
+    if isinstance(found, list):
+        return found
+    return {i: y for i, y in zip(live, found.strict, strict=True) if y}
 
 
 def value(row: Row, y: Sequence[fmpq]) -> fmpq:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
+from typing import Any
 
 import joblib
 import numpy as np
@@ -15,12 +17,14 @@ from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
 from jensen.certify._probe import Probe
 from jensen.certify._programme import Neuron, Programme
+from jensen.certify._prover import Prover, Proving, relaxed_kink
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
 from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Witness
 from jensen.certify._witness import from_kink
 from jensen.network import Domain, ReLUNetwork
+from jensen.verifier import Cover, Multipliers
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,37 +87,86 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked, in the form that travels to workers."""
+    """What is asked, in the form that travels to workers.
+
+    Attributes
+    ----------
+    network, domain, wrt, jumps
+    certified : bool
+        Whether nodes may be closed only by what a certificate can hold.
+    """
 
     network: ReLUNetwork
     domain: Domain
     wrt: tuple[int, ...] | None
     jumps: JumpWeights
+    certified: bool = False
+
+    @cached_property
+    def exact(self) -> ExactDomain:
+        """The domain in rational arithmetic."""
+        return ExactDomain(self.domain, self.network.input_size, self.wrt)
+
+    @cached_property
+    def proving(self) -> Proving:
+        """The checker's view of the question."""
+        return Proving(self.network, self.domain, self.wrt, self.jumps, self.exact)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel without what workers can work out themselves."""
+        return Question, (self.network, self.domain, self.wrt, self.jumps, self.certified)
 
 
-def run(question: Question, ground: Ground, task: Task, seconds: float) -> Outcome:
+def run(question: Question, ground: Ground, cover: Cover, task: Task, seconds: float) -> Outcome:
     """Carry out a task for at most some seconds."""
     deadline = perf_counter() + seconds
-    kink = ground.kink(task.neuron)
-    if kink is None:
+    programme, prover = _prepare(question, ground, cover, task)
+    if programme is None:
         return Outcome(task, Search(), None)
-    exact = ExactDomain(question.domain, question.network.input_size, question.wrt)
-    probe = Probe(question.network, question.domain, exact, question.jumps, ground.piece, task.neuron)
-    programme = Programme(ground.piece, task.neuron, kink, question.jumps)
-    found = Tree(programme, question.network, exact, probe).search(list(task.nodes), deadline)
+    probe = Probe(
+        question.network, question.domain, question.exact, question.jumps, ground.piece, task.neuron
+    )
+    tree = Tree(programme, question.network, question.exact, probe, prover)
+    found = tree.search(list(task.nodes), deadline)
     witness = probe.witness
     if witness is None and found.kink is not None:
         witness = from_kink(question.network, question.domain, found.kink, task.neuron)
     return Outcome(task, found, witness)
 
 
+def _prepare(
+    question: Question, ground: Ground, cover: Cover, task: Task
+) -> tuple[Programme | None, Prover | None]:
+    """Build a task's linear programme and its prover; no programme where bounds settle it at once."""
+    if not question.certified:
+        intervals = ground.kink(task.neuron)
+        if intervals is None:
+            return None, None
+        return Programme(ground.piece, task.neuron, intervals, question.jumps), None
+    proving = question.proving
+    exact = proving.ground(ground.piece.index, cover)
+    if exact.empty or exact.at_once(task.neuron):
+        return None, None
+    kink = proving.kink(task.neuron, ground.piece.index, cover)
+    if task.nodes == (ROOT,) and kink.closes({}, Multipliers()):
+        return None, None
+    intervals, signs = relaxed_kink(kink)
+    programme = Programme(ground.piece, task.neuron, intervals, question.jumps, signs)
+    return programme, Prover(kink, programme, proving.replay)
+
+
 def execute(
-    question: Question, grounds: list[Ground], tasks: Iterable[Task], seconds: float, n_jobs: int
+    question: Question,
+    grounds: list[Ground],
+    cover: Cover,
+    tasks: Iterable[Task],
+    seconds: float,
+    n_jobs: int,
 ) -> Iterator[Outcome]:
     """Run tasks here, or on joblib's workers (processes, or a Dask or Ray cluster), as they finish."""
     if n_jobs == 1:
         for task in tasks:
-            yield run(question, grounds[task.ground], task, seconds)
+            yield run(question, grounds[task.ground], cover, task, seconds)
         return
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    yield from parallel(joblib.delayed(run)(question, grounds[t.ground], t, seconds) for t in tasks)
+    yield from parallel(joblib.delayed(run)(question, grounds[t.ground], cover, t, seconds) for t in tasks)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from os import PathLike
 from typing import Any, Literal, TypeAlias
 
+from jensen.errors import CertificateError
 from jensen.network import Domain, ReLUNetwork
+from jensen.verifier import Certificate
 
-Kind: TypeAlias = Literal["convex", "not_convex", "unknown"]
+Kind: TypeAlias = Literal["convex", "convex_float", "not_convex", "unknown"]
 Point: TypeAlias = tuple[Fraction, ...]
 
 
@@ -123,7 +126,9 @@ class Verdict:
 
     Attributes
     ----------
-    kind : {"convex", "not_convex", "unknown"}
+    kind : {"convex", "convex_float", "not_convex", "unknown"}
+        "convex" and "not_convex" come with a certificate. "convex_float" was proved in floating point with
+        rounding errors bounded, and nothing was written down that could be replayed.
     network : ReLUNetwork
         The network that the verdict is about (weights are float64 and taken as exact).
     domain : Domain
@@ -141,6 +146,8 @@ class Verdict:
     lowering_error : float or None
         Largest deviation, on samples, of the lowered network from the model it came from, where lowering
         rounds; 0.0 where the lowering is exact; None if the model was a ReLUNetwork already.
+    certificate : Certificate or None
+        What `jensen.verify` replays; present iff the kind is "convex" or "not_convex".
     """
 
     kind: Kind
@@ -153,6 +160,24 @@ class Verdict:
     stages: tuple[StageReport, ...]
     reason: str = ""
     lowering_error: float | None = None
+    certificate: Certificate | None = None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the certificate, for `jensen.verify` or `jensen verify` to replay.
+
+        Raises
+        ------
+        CertificateError
+            If there is none: the kind is "unknown" or "convex_float".
+        CertificateFileError
+            If the file cannot be written.
+        """
+        if self.certificate is None:
+            raise CertificateError(
+                f'a verdict of kind "{self.kind}" has no certificate'
+                + ("; check again with exact=True" if self.kind == "convex_float" else "")
+            )
+        self.certificate.save(path)
 
     @property
     def seconds(self) -> float:

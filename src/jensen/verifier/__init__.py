@@ -1,0 +1,39 @@
+"""The independent checker of certificates: knows the network's weights and nothing of the search."""
+
+from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
+from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
+from jensen.verifier._format import node_from_json, node_to_json
+from jensen.verifier._kink import Ground, Kink, Multipliers
+from jensen.verifier._pieces import Cover, Implied, Layout
+from jensen.verifier._rational import Neuron, RationalNetwork
+from jensen.verifier._signs import Signs, sign_analysis
+from jensen.verifier._twins import Twins
+from jensen.verifier._verify import Replay, Verification, verify
+
+__all__ = [
+    "Bends",
+    "Certificate",
+    "Cover",
+    "Ground",
+    "Hull",
+    "Implied",
+    "Kink",
+    "Layout",
+    "Leaf",
+    "Multipliers",
+    "Neuron",
+    "Proof",
+    "RationalNetwork",
+    "Replay",
+    "Signs",
+    "Thin",
+    "Tree",
+    "Twins",
+    "Uncrossed",
+    "Verification",
+    "Violation",
+    "node_from_json",
+    "node_to_json",
+    "sign_analysis",
+    "verify",
+]

@@ -1,0 +1,254 @@
+"""`verify`: replay a certificate in rational arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+
+from jensen.errors import CertificateError
+from jensen.network import Domain, ReLUNetwork, as_network
+from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
+from jensen.verifier._facet import Frame, Pattern, facet_holds
+from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
+from jensen.verifier._pieces import Layout
+from jensen.verifier._rational import Neuron, RationalNetwork
+from jensen.verifier._signs import sign_analysis
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a certificate was found to prove.
+
+    Attributes
+    ----------
+    verdict : {"convex", "not_convex"}
+    network : ReLUNetwork
+    domain : Domain
+    wrt : tuple of int or None
+    neurons : int
+        Hidden neurons in all.
+    by_signs : int
+        Neurons that signs of weights settle.
+    trees, leaves : int
+        Case trees replayed, and their leaves.
+    """
+
+    verdict: Literal["convex", "not_convex"]
+    network: ReLUNetwork
+    domain: Domain
+    wrt: tuple[int, ...] | None
+    neurons: int = 0
+    by_signs: int = 0
+    trees: int = 0
+    leaves: int = 0
+
+
+def verify(
+    certificate: Certificate | str | PathLike[str],
+    model: Any,
+    domain: Domain | None = None,
+    wrt: Sequence[int] | None = None,
+    *,
+    output: int | None = None,
+    input_shape: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Replay a certificate in exact rational arithmetic, sharing no code with the search that found it.
+
+    Parameters
+    ----------
+    certificate : Certificate or path
+    model : anything that `jensen.check` takes
+    domain : Domain, optional
+        The domain that the certificate must speak about; by default any, and the result tells which.
+    wrt : sequence of int, optional
+        The inputs that it must speak about; likewise.
+    output : int, optional
+        Which output of a model with several.
+    input_shape : sequence of int, optional
+        Shape of one input without the batch dimension, where the model does not tell it.
+    progress : callable, optional
+        Called with the number of trees replayed and their number in all.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    CertificateFileError
+        If the certificate cannot be read.
+    CertificateError
+        If it is about another network, domain or choice of inputs, or does not prove its verdict.
+    NetworkError, UnsupportedOperatorError, ModelFileError
+        If the model cannot be read.
+    """
+    if not isinstance(certificate, Certificate):
+        certificate = Certificate.load(certificate)
+    network = as_network(model, output=output, input_shape=input_shape).network
+    if certificate.network != network.digest:
+        raise CertificateError(
+            f"the certificate is about another network: it names {certificate.network}, "
+            f"the model's weights give {network.digest}"
+        )
+    d = network.input_size
+    certified = _inputs(certificate.wrt, d)
+    if domain is not None and not _same(domain, certificate.domain, d):
+        raise CertificateError("the certificate is about another domain than the one asked for")
+    if wrt is not None and _inputs(wrt, d) != certified:
+        raise CertificateError("the certificate is about other inputs (wrt) than those asked for")
+    claim = certificate.verdict, network, certificate.domain, certificate.wrt
+    if isinstance(certificate.proof, Violation):
+        _replay_violation(network, certificate.domain, certified, certificate.proof)
+        return Verification(*claim, neurons=network.n_neurons)
+    counts = _replay_proof(network, certificate.domain, certificate.wrt, certificate.proof, progress)
+    return Verification(*claim, network.n_neurons, *counts)
+
+
+def _inputs(wrt: Sequence[int] | None, d: int) -> frozenset[int]:
+    chosen = frozenset(range(d) if wrt is None else wrt)
+    if not chosen or not chosen <= set(range(d)):
+        raise CertificateError(f"wrt names inputs that the network, which has {d}, does not have, or none")
+    return chosen
+
+
+def _same(a: Domain, b: Domain, d: int) -> bool:
+    parts = [(*x.bounds(d), *x.inequalities(d)) for x in (a, b)]
+    return all(np.array_equal(p, q) for p, q in zip(*parts, strict=True))
+
+
+def _replay_violation(network: ReLUNetwork, domain: Domain, wrt: frozenset[int], points: Violation) -> None:
+    x, y, t = points.x, points.y, points.t
+    d = network.input_size
+    if len(x) != d or len(y) != d or not 0 < t < 1:
+        raise CertificateError(f"the witness needs two points of {d} coordinates and 0 < t < 1")
+    if not (domain.contains(x) and domain.contains(y)):
+        raise CertificateError("a point of the witness lies outside the domain")
+    if any(x[j] != y[j] for j in range(d) if j not in wrt):
+        raise CertificateError("the witness moves an input that is held fixed")
+    middle = [t * a + (1 - t) * b for a, b in zip(x, y, strict=True)]
+    fx, fy, fm = network.exact.evaluate([x, y, middle])
+    if not fm > t * fx + (1 - t) * fy:
+        raise CertificateError("the witness does not violate Jensen's inequality")
+
+
+def _replay_proof(
+    network: ReLUNetwork,
+    domain: Domain,
+    wrt: tuple[int, ...] | None,
+    proof: Proof,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[int, int, int]:
+    """Replay a proof of convexity; return how many neurons signs settle, trees and leaves."""
+    _check_names(network, proof)
+    proof.twins.check(network)
+    signs = sign_analysis(network, domain, wrt, proof.twins)
+    left = [(k, int(i)) for k, s in enumerate(signs.settled, start=1) for i in np.flatnonzero(~s)]
+    settled, leaves, done = network.n_neurons - len(left), 0, 0
+    if not left:
+        return settled, 0, 0
+    net = RationalNetwork(network)
+    replay = Replay(network, domain, wrt, proof)
+    layout = Layout(net, domain, proof.cover)
+    for index in layout.indices:
+        ground = Ground(net, layout.piece(index), signs, proof.twins)
+        for neuron in left:
+            tree = proof.trees.get((neuron, index))
+            if tree is None and ground.at_once(neuron):
+                continue
+            leaves += replay.tree(ground.kink(neuron), tree or [Multipliers()], f"piece {index}")
+            done += 1
+            if progress is not None:
+                progress(done, len(proof.trees))
+    return settled, done, leaves
+
+
+def _check_names(network: ReLUNetwork, proof: Proof) -> None:
+    """Refuse indices that the network does not have, so that nothing later trips over them."""
+    widths = network.widths
+    named = [v for v, _ in proof.trees]
+    for nodes in proof.trees.values():
+        for node in nodes:
+            if isinstance(node, tuple):
+                named.append(node)
+            elif isinstance(node, Multipliers):
+                for part in (node.z, node.g):
+                    if any(not 1 <= k <= len(widths) or len(row) != widths[k - 1] for k, row in part.items()):
+                        raise CertificateError("a leaf's multipliers do not fit the network's layers")
+            elif hasattr(node, "signs"):
+                named += node.signs
+    if any(not (1 <= k <= len(widths) and i < widths[k - 1]) for k, i in named):
+        raise CertificateError("the certificate names a neuron that the network does not have")
+    if any(not 1 <= k <= len(widths) or not all(groups) for k, groups in proof.twins.groups.items()):
+        raise CertificateError("the certificate names twins in a layer that the network does not have")
+
+
+class Replay:
+    """Replays case trees; the domain's exact frame is built when a leaf first asks for it."""
+
+    def __init__(
+        self, network: ReLUNetwork, domain: Domain, wrt: tuple[int, ...] | None, proof: Proof
+    ) -> None:
+        self.network, self.domain, self.wrt, self.hull = network, domain, wrt, proof.hull
+        self._frame: Frame | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The domain as exact rows."""
+        if self._frame is None:
+            self._frame = Frame(self.domain, self.network.input_size, self.wrt, self.hull)
+        return self._frame
+
+    def tree(self, kink: Kink, nodes: Tree, where: str) -> int:
+        """Confirm that a tree covers all sign cases of a kink and that each leaf closes its case.
+
+        Returns
+        -------
+        int
+            The number of leaves.
+
+        Raises
+        ------
+        CertificateError
+            If a case is missing, or a leaf proves nothing.
+        """
+        name = f"the tree of neuron {kink.neuron} on {where}"
+        pending: list[dict[Neuron, int]] = [{}]
+        leaves = 0
+        for node in nodes:
+            if not pending:
+                raise CertificateError(f"{name} goes on after its last case")
+            decisions = pending.pop()
+            if isinstance(node, tuple):
+                if node == kink.neuron or node in decisions:
+                    raise CertificateError(f"{name} splits twice on one neuron, or on its own")
+                pending += [{**decisions, node: 1}, {**decisions, node: 0}]
+                continue
+            leaves += 1
+            if not self.closes(kink, decisions, node):
+                raise CertificateError(f"leaf {leaves} of {name} does not prove its case")
+        if pending:
+            raise CertificateError(f"{name} leaves {len(pending)} cases open")
+        return leaves
+
+    def closes(self, kink: Kink, decisions: Decisions, leaf: Leaf) -> bool:
+        """Whether a leaf proves its case."""
+        if isinstance(leaf, Multipliers):
+            if leaf.rows and (len(leaf.rows) != len(kink.piece.right) or any(m < 0 for m in leaf.rows)):
+                return False
+            return kink.closes(decisions, leaf)
+        options = kink.options(decisions)
+        if options is None or kink.ranges.empty:
+            return True
+        pattern: Pattern = [
+            [
+                True if a == 1 or (k, i) == kink.neuron else choices[0].on if len(choices) == 1 else None
+                for i, (choices, a) in enumerate(zip(layer, kink.net.slopes[k - 1], strict=True))
+            ]
+            for k, layer in enumerate(options, start=1)
+        ]
+        return facet_holds(self.network, self.frame, kink.neuron, pattern, leaf)
