@@ -12,12 +12,12 @@ import joblib
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._branch import ROOT, Node, Search, Tree
+from jensen.certify._branch import ROOT, Search, Tree
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
 from jensen.certify._probe import Probe
 from jensen.certify._programme import Neuron, Programme
-from jensen.certify._prover import Prover, Proving, relaxed_kink
+from jensen.certify._prover import Node, Prover, Proving, relaxed_kink
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
 from jensen.certify._twins import JumpWeights
