@@ -5,6 +5,10 @@ class JensenError(Exception):
     """Base class of every error that jensen raises on purpose."""
 
 
+class ArgumentError(JensenError, ValueError):
+    """An argument makes no sense: a time limit that is no number, an unknown method."""
+
+
 class NetworkError(JensenError, ValueError):
     """A network is malformed: shapes that do not fit, weights that are not finite, no output."""
 

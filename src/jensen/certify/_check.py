@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property, partial
 from math import inf
+from numbers import Integral, Real
 from time import perf_counter
 from typing import Any
 
@@ -32,9 +33,11 @@ from jensen.certify._tasks import Ground, Question
 from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Kind, Verdict, Witness
 from jensen.certify._witness import Neuron, from_kink, jump_at
-from jensen.errors import DomainError
+from jensen.errors import ArgumentError, DomainError
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
 from jensen.verifier import Certificate, Cover, Twins, sign_analysis
+
+_FOREVER = 1e15
 
 
 def check(
@@ -94,6 +97,8 @@ def check(
     ------
     NetworkError, UnsupportedOperatorError, ModelFileError
         If the model cannot be read.
+    ArgumentError
+        If another argument makes no sense.
     DomainError
         If the domain is empty or does not fit the model, or `wrt` names inputs that it does not have.
 
@@ -110,10 +115,8 @@ def check(
     >>> jensen.check(net).kind
     'convex'
     """
-    if method not in ("auto", "branch", "enumerate"):
-        raise ValueError(f"method must be 'auto', 'branch' or 'enumerate', got {method!r}")
-    if time_limit is not None and not time_limit >= 0:
-        raise ValueError(f"time_limit must be a number of seconds, got {time_limit!r}")
+    _check_choices(domain, method, n_jobs, seed, progress)
+    time_limit = _check_seconds(time_limit)
     clock = Clock(time_limit)
     lowered = as_network(model, output=output, input_shape=input_shape)
     chosen = _check_wrt(wrt, lowered.network.input_size)
@@ -122,15 +125,50 @@ def check(
     return checking.decide(method, deviation)
 
 
+def _check_choices(domain: Any, method: Any, n_jobs: Any, seed: Any, progress: Any) -> None:
+    if domain is not None and not isinstance(domain, Domain):
+        raise DomainError(
+            f"a {type(domain).__name__} is no domain: pass a jensen.Box, jensen.Polytope or jensen.WholeSpace"
+        )
+    if not isinstance(method, str) or method not in ("auto", "branch", "enumerate"):
+        raise ArgumentError(f"method must be 'auto', 'branch' or 'enumerate', got {method!r:.80}")
+    if n_jobs is not None and not (_is_whole(n_jobs) and n_jobs != 0):
+        raise ArgumentError(f"n_jobs must be a number of processes, -1 for all cores, got {n_jobs!r:.80}")
+    if not (_is_whole(seed) and seed >= 0):
+        raise ArgumentError(f"seed must be an integer of at least 0, got {seed!r:.80}")
+    if progress is not None and not callable(progress):
+        raise ArgumentError(f"progress must be a function of one Progress, got {progress!r:.80}")
+
+
+def _check_seconds(limit: Any) -> float | None:
+    if limit is None:
+        return None
+    is_number = isinstance(limit, Real) and not isinstance(limit, bool)
+    if not is_number or not limit >= 0:
+        raise ArgumentError(f"time_limit must be a number of seconds, at least 0, or None; got {limit!r:.80}")
+    return float(limit) if limit < _FOREVER else None
+
+
 def _check_wrt(wrt: Sequence[int] | None, d: int) -> tuple[int, ...] | None:
     if wrt is None:
         return None
-    chosen = tuple(sorted({int(j) for j in wrt}))
+    chosen = set()
+    try:
+        for j in wrt:
+            if not _is_whole(j):
+                raise DomainError(f"wrt must list numbers of inputs, such as (0, 2); it holds {j!r:.80}")
+            if not 0 <= j < d:
+                raise DomainError(f"wrt names input {j if abs(j) < _FOREVER else 'huge'}, of 0..{d - 1}")
+            chosen.add(int(j))
+    except TypeError as error:
+        raise DomainError(f"wrt must list numbers of inputs, such as (0, 2); got {wrt!r:.80}") from error
     if not chosen:
         raise DomainError("wrt is empty: name at least one input")
-    if chosen[0] < 0 or chosen[-1] >= d:
-        raise DomainError(f"wrt names input {chosen[0] if chosen[0] < 0 else chosen[-1]}, of 0..{d - 1}")
-    return chosen
+    return tuple(sorted(chosen))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class _Check:
