@@ -1,4 +1,4 @@
-"""Networks from plain arrays, and the portable file format that holds them."""
+"""Networks from plain arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jensen.errors import NetworkError
+from jensen.network._numbers import as_floats
 from jensen.network._relu_network import Layer, ReLUNetwork
 
 
@@ -36,13 +37,13 @@ def from_arrays(
     NetworkError
         If shapes do not fit or an entry is not finite.
     """
-    matrices = [np.atleast_2d(np.asarray(w, dtype=np.float64)) for w in weights]
+    matrices = [np.atleast_2d(as_floats(w, f"weight {i}")) for i, w in enumerate(weights, 1)]
     if not matrices:
         raise NetworkError("a network needs at least one weight matrix")
     vectors = (
         [np.zeros(len(w)) for w in matrices]
         if biases is None
-        else [np.atleast_1d(np.asarray(b, dtype=np.float64)) for b in biases]
+        else [np.atleast_1d(as_floats(b, f"bias {i}")) for i, b in enumerate(biases, 1)]
     )
     extra = [None] * len(matrices) if skips is None else list(skips)
     if not len(matrices) == len(vectors) == len(extra):
@@ -56,9 +57,11 @@ def from_arrays(
     for position, (w, b, skip) in enumerate(zip(matrices, vectors, extra, strict=True)):
         sources = {position: w}
         if skip is not None:
-            sources[0] = np.atleast_2d(np.asarray(skip, dtype=np.float64))
+            sources[0] = np.atleast_2d(as_floats(skip, f"skip {position + 1}"))
         layers.append((sources, b))
     sources, bias = layers.pop()
     if bias.size != 1:
         raise NetworkError(f"the last bias must be a single number, got {bias.size}")
+    if matrices[0].ndim != 2:
+        raise NetworkError(f"weight 1 must be a matrix, got an array of shape {matrices[0].shape}")
     return ReLUNetwork(matrices[0].shape[1], [Layer(w, b) for w, b in layers], sources, float(bias[0]))

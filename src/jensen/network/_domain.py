@@ -12,8 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jensen.errors import DomainError
+from jensen.network._numbers import as_floats
 
 FloatArray = NDArray[np.float64]
+
+
+def _frozen(array: FloatArray) -> FloatArray:
+    """Return a copy that nobody can change: a verdict names its domain."""
+    own = array.copy()
+    own.flags.writeable = False
+    return own
 
 
 class Domain(ABC):
@@ -86,7 +94,7 @@ class Box(Domain):
     hi: FloatArray
 
     def __init__(self, lo: ArrayLike, hi: ArrayLike) -> None:
-        low, high = np.asarray(lo, dtype=np.float64), np.asarray(hi, dtype=np.float64)
+        low, high = as_floats(lo, "lo", DomainError), as_floats(hi, "hi", DomainError)
         if low.ndim > 1 or high.ndim > 1:
             raise DomainError(f"a box takes numbers or vectors, got shapes {low.shape} and {high.shape}")
         if low.ndim == 1 and high.ndim == 1 and low.shape != high.shape:
@@ -97,8 +105,8 @@ class Box(Domain):
             raise DomainError("the box is empty: some lo exceeds its hi")
         if np.isposinf(low).any() or np.isneginf(high).any():
             raise DomainError("the box is empty: lo is +inf or hi is -inf")
-        object.__setattr__(self, "lo", low)
-        object.__setattr__(self, "hi", high)
+        object.__setattr__(self, "lo", _frozen(low))
+        object.__setattr__(self, "hi", _frozen(high))
 
     def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         for side in (self.lo, self.hi):
@@ -133,13 +141,13 @@ class Polytope(Domain):
     b: FloatArray
 
     def __init__(self, A: ArrayLike, b: ArrayLike) -> None:
-        rows, right = np.asarray(A, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        rows, right = as_floats(A, "A", DomainError), as_floats(b, "b", DomainError)
         if rows.ndim != 2 or right.ndim != 1 or len(rows) != len(right):
             raise DomainError(f"a polytope takes A (m, d) and b (m,), got {rows.shape} and {right.shape}")
         if not (np.isfinite(rows).all() and np.isfinite(right).all()):
             raise DomainError("the polytope's A or b holds NaN or infinity")
-        object.__setattr__(self, "A", rows)
-        object.__setattr__(self, "b", right)
+        object.__setattr__(self, "A", _frozen(rows))
+        object.__setattr__(self, "b", _frozen(right))
 
     def bounds(self, d: int) -> tuple[FloatArray, FloatArray]:
         return np.full(d, -np.inf), np.full(d, np.inf)

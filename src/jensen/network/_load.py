@@ -12,6 +12,7 @@ from typing import Any
 from jensen.errors import ModelFileError, NetworkError
 from jensen.network._arrays import from_arrays
 from jensen.network._lowered import Lowered
+from jensen.network._numbers import as_output
 from jensen.network._onnx import from_onnx
 from jensen.network._relu_network import ReLUNetwork
 from jensen.network._storage import load_network
@@ -44,8 +45,11 @@ def load_model(
         If the model cannot be lowered.
     """
     file = Path(path)
-    if not file.is_file():
-        raise ModelFileError(f"there is no model file {file}")
+    try:
+        if not file.is_file():
+            raise ModelFileError(f"there is no model file {file}")
+    except OSError as error:
+        raise ModelFileError(f"cannot read {file}: {error}") from error
     kind = _kind(file)
     if kind == "onnx":
         return from_onnx(file, output, input_shape)
@@ -70,7 +74,7 @@ def _kind(file: Path) -> str:
 
 
 def _checked(lowered: Lowered, output: int | None) -> Lowered:
-    if output not in (None, 0, -1):
+    if as_output(output) not in (None, 0, -1):
         raise NetworkError(f"output={output} is out of range: the network has one output")
     return lowered
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jensen.errors import JensenError, ModelFileError, NetworkError, UnsupportedOperatorError
 from jensen.network._lowered import Lowered, measured
+from jensen.network._numbers import as_output, as_shape
 from jensen.network._onnx_file import MAX_NODES, inlined, load, malformed
 from jensen.network._relu_network import FloatArray
 from jensen.network.lowering._budget import FoldingBudget
@@ -73,6 +74,7 @@ def from_onnx(
         raise ModelFileError(
             "reading ONNX files needs the package onnx: pip install 'jensen[onnx]'"
         ) from error
+    input_shape, output = as_shape(input_shape), as_output(output)
     source = str(model) if isinstance(model, (str, Path)) else "the ONNX model"
     try:
         proto = load(Path(model)) if isinstance(model, (str, Path)) else model

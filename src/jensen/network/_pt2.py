@@ -17,6 +17,7 @@ import torch
 
 from jensen.errors import JensenError, ModelFileError
 from jensen.network._lowered import Lowered
+from jensen.network._numbers import as_output, as_shape
 from jensen.network._torch import batch_axis
 from jensen.network.lowering._program import Node, Program, Ref, is_in_place, lower, overload_of
 
@@ -68,6 +69,7 @@ def from_pt2(
     NetworkError, UnsupportedOperatorError
         As `from_torch` does.
     """
+    input_shape, output = as_shape(input_shape), as_output(output)
     try:
         with zipfile.ZipFile(path) as archive:
             program = _read(_Archive(archive, str(path)), input_shape)

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from jensen.errors import NetworkError
+from jensen.network._digest import digest
 from jensen.network._exact import ExactNetwork
+from jensen.network._numbers import as_floats, as_whole
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = FloatArray | sparse.csr_array
@@ -26,7 +28,10 @@ def _frozen(array: FloatArray) -> FloatArray:
 
 
 def _as_vector(value: ArrayLike, size: int, what: str) -> FloatArray:
-    vector = np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), (size,)))
+    given = as_floats(value, what)
+    if given.shape not in ((), (1,), (size,)):
+        raise NetworkError(f"{what} has shape {given.shape} for {size} neurons")
+    vector = np.array(np.broadcast_to(given, (size,)))
     if not np.isfinite(vector).all():
         raise NetworkError(f"{what} holds NaN or infinity")
     return _frozen(vector)
@@ -35,11 +40,17 @@ def _as_vector(value: ArrayLike, size: int, what: str) -> FloatArray:
 def _as_matrix(value: Any, what: str) -> Matrix:
     matrix: Any
     if bool(sparse.issparse(value)):
+        if value.dtype.kind not in "biuf" or value.ndim != 2:
+            raise NetworkError(f"{what} must be a matrix of real numbers, got {value!r}")
         matrix = sparse.csr_array(value, dtype=np.float64, copy=True)
+        try:
+            matrix.check_format(full_check=True)
+        except ValueError as error:
+            raise NetworkError(f"{what} is a sparse matrix whose indices are broken: {error}") from error
         matrix.sum_duplicates()
         data = matrix.data
     else:
-        matrix = np.asarray(value, dtype=np.float64)
+        matrix = as_floats(value, what)
         if matrix.ndim != 2:
             raise NetworkError(f"{what} must be a matrix, got an array of shape {matrix.shape}")
         if matrix.flags.writeable:
@@ -49,6 +60,17 @@ def _as_matrix(value: Any, what: str) -> Matrix:
         raise NetworkError(f"{what} holds NaN or infinity")
     checked: Matrix = matrix
     return checked
+
+
+def _by_source(weights: Mapping[int, Any], what: str) -> list[tuple[int, Any]]:
+    """Weights with their sources, in order."""
+    if not isinstance(weights, Mapping):
+        raise NetworkError(
+            f"{what} must be a mapping from sources to matrices, such as {{0: W}}, "
+            f"not a {type(weights).__name__}"
+        )
+    pairs = [(as_whole(k, "a source"), w) for k, w in weights.items()]
+    return sorted(pairs, key=lambda pair: pair[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +93,13 @@ class Layer:
     negative_slope: FloatArray
 
     def __init__(self, weights: Mapping[int, Any], bias: ArrayLike, negative_slope: ArrayLike = 0.0) -> None:
-        bias = np.asarray(bias, dtype=np.float64)
+        bias = as_floats(bias, "a bias")
         if bias.ndim != 1:
             raise NetworkError(f"a layer's bias must be a vector, got an array of shape {bias.shape}")
-        checked = {int(k): _as_matrix(w, f"the weight from source {k}") for k, w in sorted(weights.items())}
+        checked = {
+            k: _as_matrix(w, f"the weight from source {k}")
+            for k, w in _by_source(weights, "a layer's weights")
+        }
         for k, w in checked.items():
             if w.shape[0] != bias.size:
                 raise NetworkError(f"the weight from source {k} has {w.shape[0]} rows, the bias {bias.size}")
@@ -130,25 +155,31 @@ class ReLUNetwork:
         output_bias: float = 0.0,
         input_shape: tuple[int, ...] | None = None,
     ) -> None:
+        self.input_size = as_whole(input_size, "input_size")
         if input_size < 1:
             raise NetworkError(f"a network needs at least one input, got input_size={input_size}")
-        self.input_size = int(input_size)
         self.layers = tuple(layers)
+        stray = next((layer for layer in self.layers if not isinstance(layer, Layer)), None)
+        if stray is not None:
+            raise NetworkError(f"hidden layers are given as Layer objects, got a {type(stray).__name__}")
         self.input_shape = (self.input_size,) if input_shape is None else tuple(input_shape)
         sizes = [self.input_size, *(layer.size for layer in self.layers)]
         for position, layer in enumerate(self.layers, start=1):
             self._check_sources(layer.weights, sizes[:position], f"hidden layer {position}")
         outputs: dict[int, Matrix] = {}
-        for k, w in sorted(output_weights.items()):
-            row = w if sparse.issparse(w) else np.atleast_2d(np.asarray(w, dtype=np.float64))
-            outputs[int(k)] = _as_matrix(row, f"the output's weight from source {k}")
-            if outputs[int(k)].shape[0] != 1:
+        for k, w in _by_source(output_weights, "the output's weights"):
+            what = f"the output's weight from source {k}"
+            outputs[k] = _as_matrix(w if sparse.issparse(w) else np.atleast_2d(as_floats(w, what)), what)
+            if outputs[k].shape[0] != 1:
                 raise NetworkError("the output must be a single number; choose one component of the model")
         self._check_sources(outputs, sizes, "the output")
         self.output_weights: Mapping[int, Matrix] = MappingProxyType(outputs)
-        self.output_bias = float(output_bias)
-        if not np.isfinite(self.output_bias):
-            raise NetworkError("the output's bias is NaN or infinite")
+        shift = as_floats(output_bias, "the output's bias")
+        if shift.size != 1 or not np.isfinite(shift).all():
+            raise NetworkError(
+                f"the output's bias is no single number, or NaN or infinite: {output_bias!r:.80}"
+            )
+        self.output_bias = float(shift.ravel()[0])
 
     @staticmethod
     def _check_sources(weights: Mapping[int, Matrix], sizes: list[int], where: str) -> None:
@@ -193,6 +224,14 @@ class ReLUNetwork:
     def exact(self) -> ExactNetwork:
         """The same network in exact rational arithmetic."""
         return ExactNetwork(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of the exact weights and structure, "sha256:..."; it names the network in certificates.
+
+        How matrices are stored (dense or sparse) and `input_shape` do not enter.
+        """
+        return digest(self)
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:

@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from jensen.errors import NetworkError
 from jensen.network._lowered import Lowered
+from jensen.network._numbers import as_output, as_shape
 from jensen.network.lowering._aten import is_smooth, packet
 from jensen.network.lowering._aten_table import HANDLERS
 from jensen.network.lowering._program import REBINDING, Node, Program, Ref, lower
@@ -56,10 +57,11 @@ def from_torch(
     UnsupportedOperatorError
         If an operator is not piecewise linear or not known; it names the operator and its place.
     """
+    input_shape, output = as_shape(input_shape), as_output(output)
     if isinstance(module, ExportedProgram):
         exported = module
     else:
-        shape = _input_shape(module) if input_shape is None else tuple(int(n) for n in input_shape)
+        shape = _input_shape(module) if input_shape is None else input_shape
         exported = _export(module, shape)
         input_shape = shape
     exported = _simplified(exported)
