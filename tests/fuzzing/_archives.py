@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzzing._judge import ODD_FLOATS, Question, network_case, pick_entry
-from fuzzing._mutate import ODD_VALUES, mutate_bytes, mutate_json
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fuzzing._judge import ODD_FLOATS, Question, network_case, pick_entry
+from fuzzing._mutate import ODD_VALUES, mutate_bytes, mutate_json
 from jensen.network import Layer, ReLUNetwork, save_network
 
 Members = dict[str, bytes]
@@ -95,6 +95,8 @@ class _Small(nn.Module):
         self.first, self.out = nn.Linear(2, 4), nn.Linear(4, 1)
         for parameter in self.parameters():
             parameter.data = torch.randint(-2, 3, parameter.shape, generator=generator).float()
+        if kind == 0:
+            self.out.weight.data.abs_()
         self.register_buffer("shift", torch.arange(4.0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

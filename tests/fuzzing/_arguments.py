@@ -8,11 +8,11 @@ from random import Random
 from typing import Any
 
 import numpy as np
+
 from fuzzing._archives import npz, pt2
 from fuzzing._domains import domain_text
 from fuzzing._judge import Command, Question, network_case
 from fuzzing._onnx import onnx_bytes, onnx_fields
-
 from jensen.network import load_domain, save_network
 
 NAN, INF = float("nan"), float("inf")
@@ -34,7 +34,8 @@ ODD: dict[str, tuple[Any, ...]] = {
     "seed": (0, -1, 2**70, 0.5, "0", "x", None, NAN, [], [1, 2], True, object(), np.int64(3), 10**400),
     "n_jobs": (None, 1, 0, 0.5, "1", "x", NAN, [], object(), True),
     "method": ("auto", "branch", "enumerate", "", "AUTO", None, 0, [], object(), ["auto"], np.array("auto")),
-    "progress": (None, 0, "x", print, lambda: None, [], object()),
+    "progress": (None, 0, "x", print, [], object()),
+    "exact": (None, True, False),
     "domain": (None, 0, "x", (), (0, 1), [[0], [1]], object(), {"lo": 0, "hi": 1}, np.zeros(2), True, NAN, dict),
 }  # fmt: skip
 

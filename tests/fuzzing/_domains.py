@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
+
 from fuzzing._judge import ODD_FLOATS, Question, network_case
 from fuzzing._mutate import ODD_VALUES, mutate_bytes, mutate_json
-
 from jensen.network import Box, Polytope, load_domain
 
 Rows = list[list[float]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +33,12 @@ MOST_NEURONS, MOST_INPUTS = 10, 5
 EXIT_ERROR = 3
 
 Kind = Literal["convex", "not_convex", "unknown", "error", "bad"]
+KINDS: dict[str, Kind] = {
+    "convex": "convex",
+    "convex_float": "convex",
+    "not_convex": "not_convex",
+    "unknown": "unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def _ask(question: Question) -> Outcome:
     complaint, compared = _compare(verdict.network, domain, wrt, verdict)
     if complaint:
         return Outcome("bad", message=f"WRONG VERDICT: {complaint}")
-    return Outcome(verdict.kind, compared)
+    return Outcome(KINDS[verdict.kind], compared)
 
 
 def _compare(
@@ -154,7 +159,7 @@ def _compare(
     except ValueError as error:
         return f"check says {verdict.kind}, the oracle: {error}", True
     expected = "convex" if answer.convex else "not_convex"
-    if verdict.kind != expected:
+    if KINDS[verdict.kind] != expected:
         return f"check says {verdict.kind}, the oracle {expected}: {answer.witness}", True
     return "", True
 
@@ -163,7 +168,7 @@ def _judge_error(error: JensenError, network: ReLUNetwork | None, domain: Any) -
     message = str(error)
     if len(message) < 10:
         return Outcome("bad", message=f"{type(error).__name__} says only {message!r}")
-    if re.search(r"0x[0-9a-f]{8,}|Traceback", message):
+    if "Traceback" in message:
         return Outcome("bad", message=f"an internal message: {type(error).__name__}: {message}")
     compared = False
     if (

@@ -8,9 +8,9 @@ from random import Random
 from typing import Any
 
 import torch
-from fuzzing._judge import ODD_FLOATS, Question
 from torch import Tensor, nn
 
+from fuzzing._judge import ODD_FLOATS, Question
 from jensen.network import Box
 
 

@@ -47,6 +47,86 @@ def mutate_bytes(rng: Random, data: bytes) -> tuple[bytes, str]:
     return bytes(work), kind
 
 
+def mutate_wire(rng: Random, data: bytes) -> tuple[bytes, str]:
+    """Change one field of a protocol buffer, the lengths around it being kept right."""
+    fields = _fields(data)
+    if not fields:
+        return mutate_bytes(rng, data)
+    at = rng.randrange(len(fields))
+    tag, value = fields[at]
+    number, kind = tag >> 3, tag & 7
+    path = f".{number}"
+    action = rng.random()
+    if action < 0.08:
+        del fields[at]
+        path += " removed"
+    elif action < 0.14:
+        fields[at:at] = [fields[rng.randrange(len(fields))]] * rng.choice([1, 3])
+        path += " repeated"
+    elif isinstance(value, int):
+        odd = rng.choice([0, 1, 2, value ^ (1 << rng.randrange(8)), (1 << 31) - 1, 1 << 40, (1 << 63) - 1, 2**64 - 1])
+        fields[at] = tag, odd
+        path += f" = {odd}"
+    elif kind == 2 and (_fields(value) and rng.random() < 0.9):
+        inner, step = mutate_wire(rng, value)
+        fields[at] = tag, inner
+        path += step
+    else:
+        changed, step = mutate_bytes(rng, value)
+        if kind != 2:
+            changed = (changed + bytes(8))[: len(value)]
+        fields[at] = tag, changed
+        path += f" {step}"
+    return b"".join(_varint(t) + _written(t, v) for t, v in fields), path
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _written(tag: int, value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        return _varint(value)
+    return _varint(len(value)) + value if tag & 7 == 2 else value
+
+
+def _fields(data: bytes) -> list[tuple[int, int | bytes]]:
+    """Split a message into (tag, value); empty where it is none."""
+    fields: list[tuple[int, int | bytes]] = []
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        total = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            total |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return total
+
+    try:
+        while at < len(data):
+            tag = number()
+            kind = tag & 7
+            if kind == 0:
+                fields.append((tag, number()))
+                continue
+            size = {1: 8, 5: 4}.get(kind, -1) if kind != 2 else number()
+            if size < 0 or at + size > len(data) or not 0 < tag >> 3 < 50:
+                return []
+            fields.append((tag, data[at : at + size]))
+            at += size
+    except IndexError:
+        return []
+    return fields
+
+
 def mutate_json(rng: Random, value: Any) -> tuple[Any, str]:
     """Change one place of a JSON value; say where and how."""
     work = copy.deepcopy(value)

@@ -7,9 +7,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from fuzzing._judge import ODD_FLOATS, Question, network_case, pick_entry
 from scipy import sparse
 
+from fuzzing._judge import ODD_FLOATS, Question, network_case, pick_entry
 from jensen.network import Box, Layer, ReLUNetwork, from_arrays
 
 SIZES = (1.0, -1.0, 1e300, -1e300, 5e-324, -5e-324, 1e-310, 2.0**1023, 2.0**-1074, 0.1, 3e-155, 1e155, -1e-160)

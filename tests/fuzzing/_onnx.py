@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from fuzzing._judge import ODD_FLOATS, Question, pick_entry
-from fuzzing._mutate import mutate_bytes
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from fuzzing._judge import ODD_FLOATS, Question, pick_entry
+from fuzzing._mutate import mutate_bytes, mutate_wire
 
 Node = NodeProto
 
@@ -59,14 +60,14 @@ def templates() -> tuple[ModelProto, ...]:
             make("BatchNormalization", ["h", "g", "b", "m", "v"], ["n"], epsilon=0.5),
             make("Relu", ["n"], ["r"]),
             make("AveragePool", ["r"], ["p"], kernel_shape=[2, 1], strides=[1, 1], count_include_pad=1),
-            make("MaxPool", ["p"], ["o"], kernel_shape=[1, 2], ceil_mode=1),
+            make("MaxPool", ["p"], ["o"], kernel_shape=[2, 1], ceil_mode=1),
             make("Flatten", ["o"], ["f"], axis=1),
             make("Gemm", ["f", "w"], ["y"]),
         ],
         ("N", 1, 3, 2),
         {
             "k": _weights(rng, 2, 1, 2, 2), "c": _weights(rng, 2), "g": _weights(rng, 2), "b": _weights(rng, 2),
-            "m": _weights(rng, 2), "v": np.array([0.5, 3.5], np.float32), "w": _weights(rng, 4, 1),
+            "m": _weights(rng, 2), "v": np.array([0.5, 3.5], np.float32), "w": _weights(rng, 2, 1),
         },
     )  # fmt: skip
     shapes = _model(
@@ -106,7 +107,7 @@ def onnx_bytes(rng: Random, folder: Path) -> Question:
     which = rng.randrange(len(templates()))
     data, notes = templates()[which].SerializeToString(), []
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        data, note = mutate_bytes(rng, data)
+        data, note = (mutate_wire if rng.random() < 0.75 else mutate_bytes)(rng, data)
         notes.append(note)
     if rng.random() < 0.05:
         data, notes = templates()[which].SerializeToString() * 2, ["file twice"]

@@ -31,6 +31,8 @@ def parse_inputs(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
+    from jensen.network.lowering._tape import MAX_INPUTS
+
     chosen: set[int] = set()
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
@@ -43,6 +45,11 @@ def parse_inputs(text: str | None) -> tuple[int, ...] | None:
         if low > high:
             raise typer.BadParameter(
                 f"the range {part.strip()} runs backwards; write {high}-{low}", param_hint="'--wrt'"
+            )
+        if high >= MAX_INPUTS:
+            raise typer.BadParameter(
+                f"input {high} is beyond every network; they have at most {MAX_INPUTS} inputs",
+                param_hint="'--wrt'",
             )
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
