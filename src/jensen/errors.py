@@ -44,6 +44,10 @@ class DomainError(JensenError, ValueError):
     """A domain is malformed: shapes that do not fit the network, NaN, or an empty set."""
 
 
+class JournalError(JensenError, ValueError):
+    """A progress file cannot be used: it belongs to another check, is in use, or cannot be written."""
+
+
 class CertificateError(JensenError, ValueError):
     """A certificate does not prove what it claims about this network, domain and choice of inputs."""
 

@@ -28,8 +28,6 @@ from jensen.verifier import Leaf, Multipliers
 Path = tuple[tuple[int, int], ...]
 """The same within one programme: (position in `Programme.undecided`, 0 or 1)."""
 
-ROOT: Node = ()
-
 DEGENERATE = 8
 """Exact leaves without a violation after which a kink is searched in topological order, with exact tests."""
 
@@ -180,10 +178,10 @@ class Tree:
         return []
 
     def _accepts(self, node: Path, leaf: Leaf) -> bool:
-        return self.prover is None or self.prover.accept(self._named(node), leaf)
+        return self.prover is None or self.prover.accept(self._named(node), leaf, 0.0)
 
-    def _accepts_duals(self, node: Path, duals: FloatArray, jump: bool) -> bool:
-        return self.prover is None or self.prover.accept_multipliers(self._named(node), duals, jump)
+    def _accepts_duals(self, node: Path, duals: FloatArray, bound: float) -> bool:
+        return self.prover is None or self.prover.accept_multipliers(self._named(node), duals, bound)
 
     def _solve(self, node: Path, result: Search, iterations: int = 2**30) -> Relaxed:
         """Bound a node by its linear programme; it is closed only on a proof."""
@@ -199,13 +197,13 @@ class Tree:
         status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             ray = _emptiness(programme, solver, low, high)
-            return Relaxed(ray is not None and self._accepts_duals(node, ray, False), np.inf, None)
+            return Relaxed(ray is not None and self._accepts_duals(node, ray, np.inf), np.inf, None)
         answer = solver.getSolution()
         bound, duals = -np.inf, np.asarray(answer.row_dual)
         if answer.dual_valid:
             bound = programme.lower_bound(duals, low, high, programme.cost)
             bound += programme.offset - programme.error
-        if bound >= 0 and self._accepts_duals(node, duals, True):
+        if bound >= 0 and self._accepts_duals(node, duals, bound):
             result.lower_bound = min(result.lower_bound, bound)
             return Relaxed(True, bound, None)
         if bound > -NEARLY_ZERO and self._signs_close(node):
@@ -218,7 +216,7 @@ class Tree:
         """Whether the signs fixed so far leave no negative term in the jump: then it may be exactly zero."""
         programme = self.programme
         if self.prover is not None:
-            return self.prover.accept(self._named(node), Multipliers())
+            return self.prover.accept(self._named(node), Multipliers(), 0.0)
         lo = [v.copy() for v in programme.intervals.lo]
         hi = [v.copy() for v in programme.intervals.hi]
         for position, side in node:

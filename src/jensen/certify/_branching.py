@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
 
+from jensen.certify._journal import Journal, open_cases
 from jensen.certify._pieces import pieces
 from jensen.certify._programme import Neuron
 from jensen.certify._progress import Clock
@@ -17,6 +18,8 @@ from jensen.verifier import Cover
 
 FIRST_SLICE, FIRST_SHARED_SLICE = 0.15, 1.0
 """Seconds of a task's first slice, here and on workers; every further round doubles them."""
+LONGEST_JOURNALLED_SLICE = 5.0
+"""Seconds of workers' time that a kill may cost."""
 
 
 @dataclass
@@ -50,6 +53,7 @@ def branch(
     jobs: int,
     patience: float,
     tell: Callable[[Branching], None],
+    journal: Journal | None = None,
 ) -> Branching:
     """Search for violations at neurons until each is proved, one is found, or time is up.
 
@@ -63,21 +67,33 @@ def branch(
         Seconds that the stage may take.
     tell : callable
         Called after every task with what is established so far.
+    journal : Journal, optional
+        Where to go on from, and where to write down every closed case.
     """
     began = perf_counter()
     parts, cover = pieces(question.network, question.domain)
     grounds = [Ground.of(piece) for piece in parts]
     result = Branching(cover, pieces=len(grounds))
-    pending = dict.fromkeys(neurons, len(grounds))
-    bounds = dict.fromkeys(pending, inf)
-    tasks = [Task(neuron, g) for neuron in pending for g in range(len(grounds))]
+    pending, bounds, tasks = dict.fromkeys(neurons, 0), dict.fromkeys(neurons, inf), list[Task]()
+    for neuron in pending:
+        for g, part in enumerate(parts):
+            known = [] if journal is None else journal.known.get((neuron, part.index), [])
+            if known:
+                result.leaves[neuron, part.index] = list(known)
+                bounds[neuron] = min(bounds[neuron], *(leaf.bound for leaf in known))
+            nodes = open_cases(known)
+            pending[neuron] += bool(nodes)
+            tasks += [Task(neuron, g, tuple(nodes))] if nodes else []
+        if not pending[neuron]:
+            result.proved[neuron] = bounds[neuron]
     slice_seconds = FIRST_SLICE if jobs == 1 else FIRST_SHARED_SLICE
+    record = None if journal is None else journal.leaf
     while tasks:
         budget = min(patience - (perf_counter() - began), clock.left)
         if budget <= 0:
             break
         again: list[Task] = []
-        for outcome in execute(question, grounds, cover, tasks, min(slice_seconds, budget), jobs):
+        for outcome in execute(question, grounds, cover, tasks, min(slice_seconds, budget), jobs, record):
             task, found = outcome.task, outcome.found
             result.nodes += found.nodes
             result.exact_leaves += found.exact_leaves
@@ -98,6 +114,8 @@ def branch(
                 return result
         tasks = again
         slice_seconds *= 2
+        if journal is not None and jobs > 1:  # what workers have proved is only written when they report it
+            slice_seconds = min(slice_seconds, LONGEST_JOURNALLED_SLICE)
     return result
 
 

@@ -52,15 +52,15 @@ def case_tree(leaves: Sequence[ProvedLeaf]) -> list[Neuron | Leaf]:
     pending = [(0, list(leaves))]
     while pending:
         depth, group = pending.pop()
-        if len(group) == 1 and len(group[0][0]) == depth:
-            tree.append(node_from_json(json.loads(group[0][1])))
+        if len(group) == 1 and len(group[0].node) == depth:
+            tree.append(node_from_json(json.loads(group[0].text)))
             continue
-        neuron = group[0][0][depth][0]
+        neuron = group[0].node[depth][0]
         sides: tuple[list[ProvedLeaf], list[ProvedLeaf]] = [], []
         for leaf in group:
-            if leaf[0][depth][0] != neuron:
+            if leaf.node[depth][0] != neuron:
                 raise AssertionError("cases that share their first decisions go on with the same neuron")
-            sides[leaf[0][depth][1]].append(leaf)
+            sides[leaf.node[depth][1]].append(leaf)
         tree.append(neuron)
         pending += [(depth + 1, sides[1]), (depth + 1, sides[0])]
     return tree

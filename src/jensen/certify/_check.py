@@ -1,43 +1,18 @@
-"""`check`: the pipeline rules, falsify, bound, descend, branch and bound, enumerate."""
+"""The function `check`: one question in, one verdict out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
-from functools import cached_property, partial
-from math import inf
-from numbers import Integral, Real
-from time import perf_counter
+from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
-import numpy as np
-
-from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._branching import Branching, branch
-from jensen.certify._certificate import convexity_certificate, violation_certificate
-from jensen.certify._choice import (
-    Method,
-    complete_stages,
-    in_exact_arithmetic,
-    is_easily_enumerated,
-    is_easily_proved,
-)
-from jensen.certify._exact_domain import ExactDomain
-from jensen.certify._facet import Kink
-from jensen.certify._falsify import Falsifier
-from jensen.certify._ledger import Ledger
-from jensen.certify._pieces import Piece
-from jensen.certify._progress import Callback, Clock, Progress
-from jensen.certify._rules import jump_lower_bounds, moved_by, unbounded
-from jensen.certify._tasks import Ground, Question
-from jensen.certify._twins import JumpWeights
-from jensen.certify._verdict import Kind, Verdict, Witness
-from jensen.certify._witness import Neuron, from_kink, jump_at
-from jensen.errors import ArgumentError, DomainError
-from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace, as_network
-from jensen.verifier import Certificate, Cover, Twins, sign_analysis
-
-_FOREVER = 1e15
+from jensen.certify._arguments import check_choices, check_seconds, check_wrt
+from jensen.certify._choice import Method
+from jensen.certify._journal import Journal
+from jensen.certify._pipeline import Pipeline
+from jensen.certify._progress import Callback, Clock
+from jensen.certify._verdict import Verdict
+from jensen.network import Domain, ReLUNetwork, WholeSpace, as_network
 
 
 def check(
@@ -52,6 +27,7 @@ def check(
     seed: int = 0,
     method: Method = "auto",
     exact: bool | None = None,
+    resume: str | PathLike[str] | None = None,
     progress: Callback | None = None,
 ) -> Verdict:
     """Decide whether a ReLU network is convex on a domain.
@@ -85,6 +61,9 @@ def check(
         counts, however long it takes. False: none is made, and the kind is "convex_float": proved, but
         with rounding errors bounded instead of replayed. By default a certificate is made unless that would
         take longer than the search (and 5 seconds); branch and bound makes it on the way.
+    resume : path, optional
+        A file that takes down every proved case as it comes, so that the same call goes on where an earlier
+        one was interrupted or killed. The search is then branch and bound.
     progress : callable, optional
         Called with a `Progress` now and then.
 
@@ -102,6 +81,9 @@ def check(
     DomainError
         If the domain is empty or does not fit the model, or `wrt` names inputs that it does not have.
 
+    JournalError
+        If the file to resume from belongs to another check, is in use, or cannot be written.
+
     Notes
     -----
     f is convex iff, across every frontier, the slope does not decrease; for a frontier on which neuron v
@@ -115,303 +97,17 @@ def check(
     >>> jensen.check(net).kind
     'convex'
     """
-    _check_choices(domain, method, n_jobs, seed, progress)
-    time_limit = _check_seconds(time_limit)
-    clock = Clock(time_limit)
+    check_choices(domain, method, n_jobs, seed, exact, resume, progress)
+    clock = Clock(check_seconds(time_limit))
     lowered = as_network(model, output=output, input_shape=input_shape)
-    chosen = _check_wrt(wrt, lowered.network.input_size)
-    checking = _Check(lowered.network, domain or WholeSpace(), chosen, clock, n_jobs, seed, exact, progress)
+    network, where = lowered.network, domain or WholeSpace()
+    chosen = check_wrt(wrt, network.input_size)
     deviation = None if isinstance(model, ReLUNetwork) else lowered.deviation
-    return checking.decide(method, deviation)
-
-
-def _check_choices(domain: Any, method: Any, n_jobs: Any, seed: Any, progress: Any) -> None:
-    if domain is not None and not isinstance(domain, Domain):
-        raise DomainError(
-            f"a {type(domain).__name__} is no domain: pass a jensen.Box, jensen.Polytope or jensen.WholeSpace"
-        )
-    if not isinstance(method, str) or method not in ("auto", "branch", "enumerate"):
-        raise ArgumentError(f"method must be 'auto', 'branch' or 'enumerate', got {method!r:.80}")
-    if n_jobs is not None and not (_is_whole(n_jobs) and n_jobs != 0):
-        raise ArgumentError(f"n_jobs must be a number of processes, -1 for all cores, got {n_jobs!r:.80}")
-    if not (_is_whole(seed) and seed >= 0):
-        raise ArgumentError(f"seed must be an integer of at least 0, got {seed!r:.80}")
-    if progress is not None and not callable(progress):
-        raise ArgumentError(f"progress must be a function of one Progress, got {progress!r:.80}")
-
-
-def _check_seconds(limit: Any) -> float | None:
-    if limit is None:
-        return None
-    is_number = isinstance(limit, Real) and not isinstance(limit, bool)
-    if not is_number or not limit >= 0:
-        raise ArgumentError(f"time_limit must be a number of seconds, at least 0, or None; got {limit!r:.80}")
-    return float(limit) if limit < _FOREVER else None
-
-
-def _check_wrt(wrt: Sequence[int] | None, d: int) -> tuple[int, ...] | None:
-    if wrt is None:
-        return None
-    chosen = set()
+    pipeline = Pipeline(network, where, chosen, clock, n_jobs, seed, exact, progress)
+    if resume is None:
+        return pipeline.decide(method, deviation)
+    pipeline.journal = Journal(resume, network, where, chosen)
     try:
-        for j in wrt:
-            if not _is_whole(j):
-                raise DomainError(f"wrt must list numbers of inputs, such as (0, 2); it holds {j!r:.80}")
-            if not 0 <= j < d:
-                raise DomainError(f"wrt names input {j if abs(j) < _FOREVER else 'huge'}, of 0..{d - 1}")
-            chosen.add(int(j))
-    except TypeError as error:
-        raise DomainError(f"wrt must list numbers of inputs, such as (0, 2); got {wrt!r:.80}") from error
-    if not chosen:
-        raise DomainError("wrt is empty: name at least one input")
-    return tuple(sorted(chosen))
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-class _Check:
-    """One run of the pipeline; the ledger holds what is known at every moment."""
-
-    def __init__(
-        self,
-        network: ReLUNetwork,
-        domain: Domain,
-        wrt: tuple[int, ...] | None,
-        clock: Clock,
-        n_jobs: int | None,
-        seed: int,
-        certify: bool | None,
-        progress: Callback | None,
-    ) -> None:
-        self.network, self.domain, self.wrt, self.clock = network, domain, wrt, clock
-        self.n_jobs, self.seed, self.progress = n_jobs, seed, progress
-        self.ledger = Ledger(network)
-        self.exact = ExactDomain(domain, network.input_size, wrt)
-        self.certify = certify
-        self.branched: list[Branching] = []
-        self.certificate: Certificate | None = None
-        self.witness: Witness | None = None
-        self.known: Intervals = unbounded(network)
-
-    @cached_property
-    def jumps(self) -> JumpWeights:
-        """The network's jumps, twins merged; finding twins reads all weights, which an ICNN can be spared."""
-        return JumpWeights(self.network)
-
-    @cached_property
-    def falsifier(self) -> Falsifier:
-        """The sampler that two stages share."""
-        return Falsifier(
-            self.network, self.domain, self.exact, self.jumps, self.seed, lambda: self._tell("falsify")
-        )
-
-    def decide(self, method: Method, lowering_error: float | None) -> Verdict:
-        """Run the stages until the question is decided or time is up."""
-        reason = ""
-        stages: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-            ("rules", self._rules),
-            ("falsify", self._falsify),
-            ("bound", self._bound),
-        ]
-        if method == "branch" or not is_easily_enumerated(self.network):
-            stages.append(("descend", self._descend))
-        complete = {"branch": self._branch, "enumerate": self._enumerate}
-        stages += [
-            (name, partial(complete[name], patience))
-            for name, patience in complete_stages(method, self.network)
-        ]
-        if self.certify is not False:
-            stages.append(("prove", self._prove))
-        for name, stage in stages:
-            if name != "prove" and not self.ledger.left:
-                continue
-            began, before = perf_counter(), self.ledger.left
-            try:
-                self._tell(name)
-                details = stage()
-            except KeyboardInterrupt:
-                reason = "interrupted"
-                details = {"interrupted": True}
-            self.ledger.close_stage(name, began, before, **details)
-            if reason or self.witness is not None or (self.certify is False and not self.ledger.left):
-                break
-            if self.clock.over:
-                reason = "time limit"
-                break
-        return self._verdict(reason, lowering_error)
-
-    def _verdict(self, reason: str, lowering_error: float | None) -> Verdict:
-        ledger = self.ledger
-        kind: Kind = "unknown"
-        margin = ledger.smallest_jump
-        certificate = self.certificate
-        if self.witness is not None:
-            kind = "not_convex"
-            certificate = violation_certificate(self.network, self.domain, self.wrt, self.witness)
-        elif not ledger.left:
-            kind, margin = "convex", ledger.smallest_bound
-            if certificate is None:
-                kind = "unknown" if self.certify else "convex_float"
-                reason = f"{reason or 'no certificate'}: convex in floating point, but not proved exactly"
-        violated = set() if self.witness is None else set(self.witness.neurons)
-        return Verdict(
-            kind,
-            self.network,
-            self.domain,
-            self.wrt,
-            self.witness,
-            margin,
-            ledger.reports(violated),
-            tuple(ledger.stages),
-            reason if kind == "unknown" else "",
-            lowering_error,
-            certificate,
-        )
-
-    def _tell(self, stage: str) -> None:
-        if self.progress is not None:
-            ledger = self.ledger
-            self.progress(
-                Progress(
-                    stage, ledger.total - ledger.left, ledger.total, ledger.smallest_jump, self.clock.elapsed
-                )
-            )
-
-    def _rules(self) -> dict[str, Any]:
-        """Signs of the weights, and neurons that the chosen inputs cannot switch."""
-        bounds = jump_lower_bounds(self.network, self.known, JumpWeights(self.network, merge=False))
-        if not all((bound >= 0).all() for bound in bounds):  # all or nothing: see JumpWeights
-            bounds = jump_lower_bounds(self.network, self.known, self.jumps)
-        moving = {j for step in self.exact.directions for j in step}
-        for bound, moved in zip(bounds, moved_by(self.network, moving), strict=True):
-            bound[~moved] = inf
-        self.ledger.settle("rules", bounds)
-        return {}
-
-    def _falsify(self) -> dict[str, Any]:
-        """Kinks and concave triples along random lines."""
-        deadline = min(perf_counter() + 0.5, self.clock.deadline)
-        try:
-            self.falsifier.along_lines(6, deadline)
-        finally:
-            self._take_seen("falsify")
-        return {"lines": self.falsifier.seen.lines, "kinks": self.falsifier.seen.kinks}
-
-    def _descend(self) -> dict[str, Any]:
-        """Local search for negative jumps of the neurons that are still open."""
-        open_neurons = self.ledger.open
-        deadline = min(perf_counter() + 0.5, self.clock.deadline)
-        try:
-            self.falsifier.descend(open_neurons, 3, deadline)
-        finally:
-            self._take_seen("descend")
-        return {"targets": len(open_neurons)}
-
-    def _take_seen(self, stage: str) -> None:
-        seen = self.falsifier.seen
-        self.ledger.see(seen.worst)
-        if seen.witness is not None:
-            self._found(seen.witness, stage)
-
-    def _found(self, witness: Witness, stage: str) -> None:
-        self.witness = witness
-        for neuron in witness.neurons:
-            self.ledger.violated(neuron, jump_at(self.network, witness, neuron), stage)
-
-    def _bound(self) -> dict[str, Any]:
-        """Intervals over the domain; where it is bounded, linear relaxation over it and over every kink."""
-        lo, hi = self.domain.bounds(self.network.input_size)
-        self.known = interval_bounds(self.network, lo, hi)
-        self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
-        if self.ledger.left and np.isfinite(lo).all() and np.isfinite(hi).all():
-            ground = Ground.of(Piece("domain", self.network, lo, hi, *self.domain.inequalities(lo.size)))
-            self.known = ground.intervals
-            self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
-            for neuron in self.ledger.open:
-                self.ledger.settle_one("bound", neuron, ground.jump_bound(neuron, self.jumps))
-                if self.clock.over:
-                    break
-        fixed = sum(int((~s).sum()) for s in self.known.switching(self.network))
-        return {"fixed": fixed}
-
-    @cached_property
-    def question(self) -> Question:
-        """What branch and bound is asked."""
-        return Question(self.network, self.domain, self.wrt, self.jumps, self.certify is not False)
-
-    def _branch(self, patience: float) -> dict[str, Any]:
-        """Branch and bound per open neuron."""
-        return self._search(self.ledger.open, patience, "branch")
-
-    def _search(self, neurons: Sequence[Neuron], patience: float, stage: str) -> dict[str, Any]:
-        from joblib import effective_n_jobs
-
-        def tell(so_far: Branching) -> None:
-            for neuron, bound in so_far.proved.items():
-                self.ledger.settle_one(stage, neuron, bound)
-            self._tell(stage)
-
-        found = branch(self.question, neurons, self.clock, effective_n_jobs(self.n_jobs), patience, tell)
-        tell(found)
-        self.branched.append(found)
-        if found.witness is not None:
-            self._found(found.witness, stage)
-        return {"pieces": found.pieces, "nodes": found.nodes, "exact_leaves": found.exact_leaves}
-
-    def _prove(self) -> dict[str, Any]:
-        """Settle every neuron again, in rational arithmetic, where that has not happened on the way."""
-        question = self.question
-        plain = sign_analysis(self.network, self.domain, self.wrt, Twins())
-        if all(settled.all() for settled in plain.settled):
-            self._certified(Twins(), Cover())
-            return {"by": "signs"}
-        proving = question.proving
-        if not is_easily_proved(self.network):
-            return {"by": "nothing: too large for rational arithmetic"}
-        proved = {v for found in self.branched for v in found.proved}
-        left = [v for v in proving.left if v not in proved]
-        patience = inf if self.certify else max(5.0, self.clock.elapsed)
-        details = self._search(left, patience, "prove")
-        if self.witness is None and set(self.branched[-1].proved) == set(left):
-            self._certified(proving.twins, self.branched[-1].cover)
-        return details
-
-    def _certified(self, twins: Twins, cover: Cover) -> None:
-        leaves = {}
-        for found in self.branched:
-            leaves.update({key: closed for key, closed in found.leaves.items() if key[0] in found.proved})
-        self.certificate = convexity_certificate(
-            self.network, self.domain, self.wrt, twins, cover, self.exact.hull, leaves
-        )
-
-    def _enumerate(self, patience: float) -> dict[str, Any]:
-        """Walk all frontiers; only those of open neurons are tested."""
-        from jensen.geometry import scan  # compiled code: only loaded where it is used
-
-        needed = np.concatenate([lower < 0 for lower in self.ledger.lower])
-        limit = min(patience, self.clock.left)
-        found = scan(
-            self.network,
-            self.domain,
-            self.wrt,
-            needed=needed,
-            exact=in_exact_arithmetic(self.network, limit),
-            time_limit=None if limit == inf else limit,
-            progress=lambda *_: self._tell("enumerate"),
-        )
-        ends = np.cumsum(self.network.widths)[:-1]
-        worst: list[FloatArray] = np.split(found.worst_jumps, ends)
-        if found.violation is not None:
-            self.ledger.see(worst)
-            neurons = [(k + 1, i) for k, n in enumerate(self.network.widths) for i in range(n)]
-            neuron: Neuron = neurons[found.violation.neuron]
-            direction = tuple(Fraction(v) for v in found.violation.direction)
-            kink = Kink(found.violation.point, direction)
-            self._found(from_kink(self.network, self.domain, kink, neuron), "enumerate")
-        elif found.complete:
-            self.ledger.see(worst)
-            # Every jump was found nonnegative exactly; its float image may fall below zero by rounding.
-            self.ledger.settle("enumerate", [np.maximum(jumps, 0.0) for jumps in worst])
-        return {"regions": found.n_regions, "frontiers": found.n_frontiers}
+        return pipeline.decide("branch", deviation)
+    finally:
+        pipeline.journal.close()

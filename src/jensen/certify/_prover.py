@@ -7,8 +7,9 @@ What does not survive there is not closed, and the search goes on below it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from flint import fmpq
@@ -38,8 +39,25 @@ from jensen.verifier import (
 Node: TypeAlias = tuple[tuple[Neuron, int], ...]
 """Decisions ((layer, index), 0 or 1) on the way from the root."""
 
-ProvedLeaf: TypeAlias = tuple[Node, str]
-"""A closed case and what closes it, in the certificate's own notation."""
+ROOT: Node = ()
+
+
+class ProvedLeaf(NamedTuple):
+    """A closed case.
+
+    Attributes
+    ----------
+    node : Node
+    text : str
+        What closes it, in the certificate's own notation.
+    bound : float
+        The least jump that floating point saw for it; +inf where it is empty.
+    """
+
+    node: Node
+    text: str
+    bound: float
+
 
 REMEMBERED = 256
 """Kinks whose bounds are kept for a task's next slice."""
@@ -118,28 +136,40 @@ class Prover:
     programme : Programme
         Built with the signs and intervals of `relaxed_kink`.
     replay : Replay
+    record : callable, optional
+        Called with every leaf as soon as it is accepted.
 
     Attributes
     ----------
     leaves : list of ProvedLeaf
     """
 
-    def __init__(self, kink: Kink, programme: Programme, replay: Replay) -> None:
-        self.kink, self.programme, self.replay = kink, programme, replay
+    def __init__(
+        self,
+        kink: Kink,
+        programme: Programme,
+        replay: Replay,
+        record: Callable[[ProvedLeaf], None] | None = None,
+    ) -> None:
+        self.kink, self.programme, self.replay, self.record = kink, programme, replay, record
         self.leaves: list[ProvedLeaf] = []
 
-    def accept(self, node: Node, leaf: Leaf) -> bool:
+    def accept(self, node: Node, leaf: Leaf, bound: float) -> bool:
         """Record a leaf if the checker lets it pass."""
         if not self.replay.closes(self.kink, dict(node), leaf):
             return False
-        self.leaves.append((node, json.dumps(node_to_json(leaf), separators=(",", ":"))))
+        proved = ProvedLeaf(node, json.dumps(node_to_json(leaf), separators=(",", ":")), bound)
+        self.leaves.append(proved)
+        if self.record is not None:
+            self.record(proved)
         return True
 
-    def accept_multipliers(self, node: Node, duals: FloatArray, jump: bool) -> bool:
-        """Record a leaf that multipliers of the linear programme's rows close."""
+    def accept_multipliers(self, node: Node, duals: FloatArray, bound: float) -> bool:
+        """Record a leaf that multipliers of the programme's rows close; with an infinite bound, as empty."""
         if not np.isfinite(duals).all():
             return False
-        return any(self.accept(node, self._multipliers(duals, jump, bits)) for bits in BITS)
+        jump = bound < np.inf
+        return any(self.accept(node, self._multipliers(duals, jump, bits), bound) for bits in BITS)
 
     def _multipliers(self, duals: FloatArray, jump: bool, bits: int) -> Multipliers:
         programme = self.programme

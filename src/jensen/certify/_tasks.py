@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import joblib
 import numpy as np
 
 from jensen.certify._bounds import Intervals, interval_bounds
-from jensen.certify._branch import ROOT, Search, Tree
+from jensen.certify._branch import Search, Tree
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
 from jensen.certify._probe import Probe
 from jensen.certify._programme import Neuron, Programme
-from jensen.certify._prover import Node, Prover, Proving, relaxed_kink
+from jensen.certify._prover import ROOT, Node, ProvedLeaf, Prover, Proving, relaxed_kink
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
 from jensen.certify._twins import JumpWeights
@@ -117,10 +117,23 @@ class Question:
         return Question, (self.network, self.domain, self.wrt, self.jumps, self.certified)
 
 
-def run(question: Question, ground: Ground, cover: Cover, task: Task, seconds: float) -> Outcome:
+Record: TypeAlias = Callable[[Neuron, int, ProvedLeaf], None]
+"""Told of every closed case: neuron, piece, leaf."""
+
+
+def run(
+    question: Question,
+    ground: Ground,
+    cover: Cover,
+    task: Task,
+    seconds: float,
+    record: Record | None = None,
+) -> Outcome:
     """Carry out a task for at most some seconds."""
     deadline = perf_counter() + seconds
     programme, prover = _prepare(question, ground, cover, task)
+    if prover is not None and record is not None:
+        prover.record = partial(record, task.neuron, ground.piece.index)
     if programme is None:
         return Outcome(task, Search(), None)
     probe = Probe(
@@ -162,11 +175,18 @@ def execute(
     tasks: Iterable[Task],
     seconds: float,
     n_jobs: int,
+    record: Record | None = None,
 ) -> Iterator[Outcome]:
     """Run tasks here, or on joblib's workers (processes, or a Dask or Ray cluster), as they finish."""
     if n_jobs == 1:
         for task in tasks:
-            yield run(question, grounds[task.ground], cover, task, seconds)
+            yield run(question, grounds[task.ground], cover, task, seconds, record)
         return
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    yield from parallel(joblib.delayed(run)(question, grounds[t.ground], cover, t, seconds) for t in tasks)
+    for outcome in parallel(
+        joblib.delayed(run)(question, grounds[t.ground], cover, t, seconds) for t in tasks
+    ):
+        if record is not None:
+            for leaf in outcome.found.leaves:
+                record(outcome.task.neuron, grounds[outcome.task.ground].piece.index, leaf)
+        yield outcome

@@ -2,7 +2,7 @@
 
 from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
-from jensen.verifier._format import node_from_json, node_to_json
+from jensen.verifier._format import domain_to_json, node_from_json, node_to_json
 from jensen.verifier._kink import Ground, Kink, Multipliers
 from jensen.verifier._pieces import Cover, Implied, Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
@@ -32,6 +32,7 @@ __all__ = [
     "Uncrossed",
     "Verification",
     "Violation",
+    "domain_to_json",
     "node_from_json",
     "node_to_json",
     "sign_analysis",

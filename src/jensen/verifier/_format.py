@@ -75,7 +75,7 @@ def to_dict(certificate: Certificate) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "network": certificate.network,
-        "domain": _domain_to(certificate.domain),
+        "domain": domain_to_json(certificate.domain),
         "wrt": None if certificate.wrt is None else list(certificate.wrt),
         "verdict": certificate.verdict,
         "proof": _violation_to(proof) if isinstance(proof, Violation) else _proof_to(proof),
@@ -134,7 +134,7 @@ def _ends(values: np.ndarray) -> Any:
     return [v if np.isfinite(v) else None for v in values.tolist()] if values.ndim else _ends(values[None])[0]
 
 
-def _domain_to(domain: Domain) -> dict[str, Any]:
+def domain_to_json(domain: Domain) -> dict[str, Any]:
     if isinstance(domain, WholeSpace):
         return {"kind": "whole_space"}
     if isinstance(domain, Box):
