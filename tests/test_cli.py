@@ -31,6 +31,7 @@ KEYS = {
     "domain",
     "wrt",
     "witness",
+    "certificate",
     "margin",
     "reason",
     "network",

@@ -12,6 +12,8 @@ import flint
 import numpy as np
 
 from jensen.certify._verdict import NeuronReport, StageReport, Verdict, Witness
+from jensen.network import ReLUNetwork
+from jensen.verifier import Certificate, Violation
 
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
@@ -24,31 +26,46 @@ def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
     Returns
     -------
     dict
-        Keys ``verdict`` ("convex", "not_convex" or "unknown"), ``domain``, ``wrt`` (None means all
-        inputs), ``witness``, ``margin``, ``reason``, ``network``, ``lowering_error``, ``seconds``,
-        ``version``, ``stages`` and ``neurons``. Numbers that are not finite become None; the witness holds
-        its numbers as floats and, under ``exact``, as rationals "p/q".
+        Keys ``verdict`` ("convex", "convex_float", "not_convex" or "unknown"), ``domain``, ``wrt`` (None
+        means all inputs), ``witness``, ``certificate``, ``margin``, ``reason``, ``network``,
+        ``lowering_error``, ``seconds``, ``version``, ``stages`` and ``neurons``. Numbers that are not finite
+        become None; the witness holds its numbers as floats and, under ``exact``, as rationals "p/q". Of the
+        certificate only its size is told (``trees`` and ``leaves``); it is None where there is none.
     """
-    network = verdict.network
     return {
         "verdict": verdict.kind,
-        "domain": _plain(verdict.domain.to_dict()),
+        "domain": plain(verdict.domain.to_dict()),
         "wrt": None if verdict.wrt is None else list(verdict.wrt),
         "witness": None if verdict.witness is None else _witness(verdict.witness),
-        "margin": _plain(verdict.margin),
+        "certificate": None if verdict.certificate is None else certificate_size(verdict.certificate),
+        "margin": plain(verdict.margin),
         "reason": verdict.reason,
-        "network": {
-            "inputs": network.input_size,
-            "input_shape": list(network.input_shape),
-            "widths": list(network.widths),
-            "weights": network.n_weights,
-        },
-        "lowering_error": _plain(verdict.lowering_error),
-        "seconds": _plain(verdict.seconds),
+        "network": network_to_dict(verdict.network),
+        "lowering_error": plain(verdict.lowering_error),
+        "seconds": plain(verdict.seconds),
         "version": version("jensen"),
         "stages": [_stage(stage) for stage in verdict.stages],
         "neurons": [_neuron(neuron) for neuron in verdict.neurons],
     }
+
+
+def network_to_dict(network: ReLUNetwork) -> dict[str, Any]:
+    """Describe a network's size as plain data."""
+    return {
+        "inputs": network.input_size,
+        "input_shape": list(network.input_shape),
+        "widths": list(network.widths),
+        "weights": network.n_weights,
+    }
+
+
+def certificate_size(certificate: Certificate) -> dict[str, int]:
+    """Count the case trees that a certificate holds, and their leaves; a witness needs none."""
+    if isinstance(certificate.proof, Violation):
+        return {"trees": 0, "leaves": 0}
+    trees = certificate.proof.trees.values()
+    # Every split has two sides, so that a tree has one leaf more than splits.
+    return {"trees": len(trees), "leaves": sum((len(tree) + 1) // 2 for tree in trees)}
 
 
 def to_float(value: Fraction) -> float:
@@ -57,6 +74,23 @@ def to_float(value: Fraction) -> float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def plain(value: Any) -> Any:
+    """Turn numbers, arrays and containers into what JSON knows; what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Fraction):
+        return _rational(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(entry) for entry in value]
+    return str(value)
 
 
 def _rational(value: Fraction) -> str:
@@ -79,7 +113,7 @@ def _witness(witness: Witness) -> dict[str, Any]:
     exact: dict[str, Any] = {name: [_rational(v) for v in point] for name, point in points.items()}
     exact.update({name: _rational(v) for name, v in numbers.items()})
     neurons = [{"layer": layer, "index": index} for layer, index in witness.neurons]
-    return {**_plain(rounded), **_plain(values), "neurons": neurons, "exact": exact}
+    return {**plain(rounded), **plain(values), "neurons": neurons, "exact": exact}
 
 
 def _neuron(neuron: NeuronReport) -> dict[str, Any]:
@@ -88,33 +122,16 @@ def _neuron(neuron: NeuronReport) -> dict[str, Any]:
         "index": int(neuron.index),
         "status": neuron.status,
         "stage": neuron.stage,
-        "lower_bound": _plain(neuron.lower_bound),
-        "worst_jump": _plain(neuron.worst_jump),
+        "lower_bound": plain(neuron.lower_bound),
+        "worst_jump": plain(neuron.worst_jump),
     }
 
 
 def _stage(stage: StageReport) -> dict[str, Any]:
     return {
         "name": stage.name,
-        "seconds": _plain(stage.seconds),
+        "seconds": plain(stage.seconds),
         "settled": int(stage.settled),
         "left": int(stage.left),
-        "details": _plain(stage.details),
+        "details": plain(stage.details),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Turn numbers, arrays and containers into what JSON knows; not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, Fraction):
-        return _rational(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | int | None):
-        return value
-    if isinstance(value, Sequence | set | frozenset):
-        return [_plain(entry) for entry in value]
-    return str(value)

@@ -14,12 +14,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jensen.certify._render import to_float
+from jensen.certify._render import certificate_size, to_float
 from jensen.certify._verdict import NeuronReport, Verdict, Witness
 from jensen.network import Box, Domain, ReLUNetwork, WholeSpace
 
-HEADLINES = {"convex": "CONVEX", "not_convex": "NOT CONVEX", "unknown": "UNKNOWN"}
-_STYLES = {"convex": "bold green", "not_convex": "bold red", "unknown": "bold yellow"}
+HEADLINES = {
+    "convex": "CONVEX",
+    "convex_float": "CONVEX (in floating point, no certificate)",
+    "not_convex": "NOT CONVEX",
+    "unknown": "UNKNOWN",
+}
+_STYLES = {
+    "convex": "bold green",
+    "convex_float": "bold cyan",
+    "not_convex": "bold red",
+    "unknown": "bold yellow",
+}
 _SHOWN_COORDINATES = 6
 _SHOWN_NEURONS = 8
 
@@ -36,7 +46,7 @@ def report(verdict: Verdict) -> RenderableType:
     RenderableType
         Headline, facts, witness or proof, neurons by layer, and stages.
     """
-    parts: list[RenderableType] = [_headline(verdict), Text(), _indent(_facts(verdict))]
+    parts: list[RenderableType] = [_headline(verdict), Text(), _facts(verdict)]
     if verdict.witness is not None:
         parts += [Text(), *_witness(verdict.witness)]
     if verdict.kind == "unknown":
@@ -65,9 +75,14 @@ def report_text(verdict: Verdict, width: int = 100) -> str:
     str
         Lines without trailing blanks, ending in a newline.
     """
+    return as_text(report(verdict), width)
+
+
+def as_text(laid_out: RenderableType, width: int = 100) -> str:
+    """Write what is laid out for `rich` as plain text, as `report_text` does."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, markup=False)
     with console.capture() as capture:
-        console.print(report(verdict))
+        console.print(laid_out)
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
@@ -90,15 +105,45 @@ def describe_domain(domain: Domain, d: int) -> str:
     if isinstance(domain, Box):
         return _describe_box(*domain.bounds(d), d)
     rows = len(domain.inequalities(d)[0])
-    return f"a polytope in R{_power(d)} with {_count(rows, 'inequality', 'inequalities')}"
+    return f"a polytope in R{_power(d)} with {count(rows, 'inequality', 'inequalities')}"
 
 
 def describe_network(network: ReLUNetwork) -> str:
     """Put a network's size into words: "2 inputs, hidden layers 8-8, 105 weights"."""
     hidden = "-".join(str(w) for w in network.widths)
     layers = f"hidden layers {hidden}" if network.depth > 1 else f"hidden layer {hidden}"
-    inputs, weights = _count(network.input_size, "input"), _count(network.n_weights, "weight")
+    inputs, weights = count(network.input_size, "input"), count(network.n_weights, "weight")
     return f"{inputs}, {layers if network.depth else 'affine'}, {weights}"
+
+
+def describe_question(domain: Domain, wrt: Sequence[int] | None, d: int) -> str:
+    """Put into words on what and in what convexity is asked: "on the box [0, 1]^3, in inputs 0-1"."""
+    words = f"on {describe_domain(domain, d)}"
+    if wrt is None:
+        return words
+    return f"{words}, in {'input' if len(wrt) == 1 else 'inputs'} {describe_inputs(wrt)}"
+
+
+def describe_lowering(error: float) -> str:
+    """Put into words how far the network is off the model that it was lowered from."""
+    if error == 0:
+        return "lowered without rounding: the verdict is about the model itself"
+    return f"lowering rounds: the lowered network is up to {error:.2g} off the model on samples"
+
+
+def describe_certificate(verdict: Verdict) -> str:
+    """Put into words how a certificate of convexity came about, or why there is none."""
+    proving = next((stage for stage in verdict.stages if stage.name == "prove"), None)
+    by = "" if proving is None else str(proving.details.get("by", ""))
+    if verdict.certificate is None:
+        if proving is None:
+            return "none was made"
+        return f"none: {by.removeprefix('nothing: ') or 'an exact proof takes longer than the search did'}"
+    size = certificate_size(verdict.certificate)
+    if size["trees"]:
+        trees, leaves = count(size["trees"], "case tree"), count(size["leaves"], "leaf", "leaves")
+        return f"{trees}, {leaves}, replayed exactly"
+    return "signs of weights alone" if by == "signs" else "signs of weights and exact bounds alone"
 
 
 def describe_inputs(inputs: Sequence[int]) -> str:
@@ -120,13 +165,28 @@ def number(value: float | Fraction | None, digits: int = 4) -> str:
     return "inf" if rounded == math.inf else f"{rounded:.{digits}g}"
 
 
+def count(n: int, one: str, many: str | None = None) -> str:
+    """Write a number of things: "1 leaf", "1,024 neurons"."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """Lay out names and what they stand for, one a line."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in rows:
+        table.add_row(name, words)
+    return _indent(table)
+
+
 def _describe_box(lo: np.ndarray, hi: np.ndarray, d: int) -> str:
     if (lo == lo[0]).all() and (hi == hi[0]).all():
         return f"the box {_interval(lo[0], hi[0])}{_power(d)}"
     if d <= 4:
         return "the box " + " x ".join(_interval(a, b) for a, b in zip(lo, hi, strict=True))
     fixed = int((lo == hi).sum())
-    note = f" ({_count(fixed, 'variable')} fixed)" if fixed else ""
+    note = f" ({count(fixed, 'variable')} fixed)" if fixed else ""
     return f"a box of {d} different sides within {_interval(lo.min(), hi.max())}{note}"
 
 
@@ -140,41 +200,26 @@ def _interval(low: float, high: float) -> str:
     return f"{left}, {right}"
 
 
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
 def _indent(renderable: RenderableType) -> Padding:
     return Padding(renderable, (0, 0, 0, 2))
 
 
 def _headline(verdict: Verdict) -> Text:
-    words = f" on {describe_domain(verdict.domain, verdict.network.input_size)}"
-    if verdict.wrt is not None:
-        words += f", in {'input' if len(verdict.wrt) == 1 else 'inputs'} {describe_inputs(verdict.wrt)}"
+    words = " " + describe_question(verdict.domain, verdict.wrt, verdict.network.input_size)
     if verdict.kind == "unknown" and verdict.reason:
         words += f": {verdict.reason}"
     return Text.assemble((HEADLINES[verdict.kind], _STYLES[verdict.kind]), words)
 
 
-def _facts(verdict: Verdict) -> Table:
-    facts = [("network", describe_network(verdict.network))]
+def _facts(verdict: Verdict) -> RenderableType:
+    rows = [("network", describe_network(verdict.network))]
     if verdict.lowering_error is not None:
-        facts.append(("model", _lowering(verdict.lowering_error)))
-    facts.append(("margin", _margin(verdict)))
-    facts.append(("time", f"{number(verdict.seconds)} s"))
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, words in facts:
-        table.add_row(name, words)
-    return table
-
-
-def _lowering(error: float) -> str:
-    if error == 0:
-        return "lowered without rounding: the verdict is about the model itself"
-    return f"lowering rounds: the lowered network is up to {error:.2g} off the model on samples"
+        rows.append(("model", describe_lowering(verdict.lowering_error)))
+    rows.append(("margin", _margin(verdict)))
+    if verdict.kind in ("convex", "convex_float"):
+        rows.append(("certificate", describe_certificate(verdict)))
+    rows.append(("time", f"{number(verdict.seconds)} s"))
+    return facts(rows)
 
 
 def _margin(verdict: Verdict) -> str:
@@ -240,7 +285,7 @@ def _established(verdict: Verdict) -> Text:
     total, left = len(verdict.neurons), len(verdict.open_neurons)
     if not total:
         return Text("Nothing was established.")
-    known = f"{total - left:,} of {_count(total, 'neuron')} proved to bend f upwards only, {left:,} open"
+    known = f"{total - left:,} of {count(total, 'neuron')} proved to bend f upwards only, {left:,} open"
     worst = min((n.worst_jump for n in verdict.neurons if n.worst_jump is not None), default=None)
     seen = "" if worst is None else f"; the smallest jump seen at a frontier is {number(worst)}"
     return Text(f"Established: {known}{seen}.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,17 +15,15 @@ from jensen.cli._arguments import (
     parse_inputs,
     parse_shape,
 )
-from jensen.cli._progress import progress_bar
+from jensen.cli._exit import ExitCode, late
+from jensen.cli._files import check_spared, check_target
+from jensen.cli._output import print_answer
+from jensen.cli._progress import check_bar
 
 if TYPE_CHECKING:
     from jensen.certify import Verdict
 
-EXIT_CODES = {"convex": 0, "not_convex": 1, "unknown": 2}
-
-
-class LateError(Exception):
-    """Something failed after the verdict was printed; the cause says what."""
-
+EXIT_CODES = {"convex": 0, "convex_float": 0, "not_convex": 1, "unknown": 2}
 
 # Each line is a paragraph of its own to typer, which joins the lines within one.
 EPILOG = "\n\n".join(
@@ -37,9 +33,11 @@ EPILOG = "\n\n".join(
         "  jensen check model.pt2 --box -1 1 --time-limit 60",
         "  jensen check model.onnx --domain box.json --wrt 0,2,5-7 --json",
         "  jensen check model.onnx --plot verdict.png",
+        "  jensen check model.onnx --certificate proof.json",
         "[bold]Exit codes[/bold]",
         "  0 convex, 1 not convex, 2 unknown",
-        "  3 usage or bad input, 4 interrupted before an answer, 5 internal error",
+        "  3 usage or bad input, or a picture or certificate that was asked for was not written",
+        "  4 interrupted before an answer, 5 internal error",
     )
 )
 
@@ -94,6 +92,24 @@ def check(
         Literal["auto", "branch", "enumerate"],
         typer.Option("--method", help="Complete stage to use where the cheap ones do not decide."),
     ] = "auto",
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--no-exact",
+            help="Answer CONVEX only with a certificate, however long it takes, or make none. By default "
+            "one is made unless that takes longer than the search.",
+            show_default=False,
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE",
+            callback=check_target,
+            help="Write what proves the verdict, for jensen verify; implies --exact.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
     plot: Annotated[
         Path | None,
@@ -114,8 +130,10 @@ def check(
     moving = parse_inputs(wrt)
     shape = parse_shape(input_shape)
     where = choose_domain(box, domain)
-    with progress_bar(f"reading {model.name}", quiet) as progress:
+    check_spared(certificate, "--certificate", {"model": model, "domain": domain, "picture": plot})
+    with check_bar(f"reading {model.name}", quiet) as progress:
         from jensen import check as decide
+        from jensen.certify._report import report
 
         verdict = decide(
             model,
@@ -127,38 +145,35 @@ def check(
             n_jobs=jobs,
             seed=seed,
             method=method,
+            exact=True if exact is None and certificate is not None else exact,
             progress=progress,
         )
-    _print(verdict, as_json, quiet)
+    print_answer(lambda: report(verdict), verdict.to_dict, as_json, quiet)
+    code = EXIT_CODES[verdict.kind]
+    if certificate is not None:
+        code = _certify(verdict, certificate, as_json or quiet, code)
     if plot is not None:
-        _draw(verdict, plot)
-        if not (as_json or quiet):
-            typer.echo(f"\nPicture written to {plot}")
-    return EXIT_CODES[verdict.kind]
+        _draw(verdict, plot, as_json or quiet)
+    return code
 
 
-def _draw(verdict: Verdict, file: Path) -> None:
+def _certify(verdict: Verdict, file: Path, silent: bool, code: int) -> int:
+    """Write the certificate; where there is none, say so and return a code that is neither 0 nor 1."""
+    if verdict.certificate is None:
+        hint = "; leave out --no-exact" if verdict.kind == "convex_float" else ""
+        typer.echo(f"error: no certificate was written, for nothing is proved exactly{hint}", err=True)
+        return code if verdict.kind == "unknown" else ExitCode.BAD_INPUT
+    with late("the certificate was not written"):
+        verdict.save(file)
+    if not silent:
+        typer.echo(f"\nCertificate written to {file}")
+    return code
+
+
+def _draw(verdict: Verdict, file: Path, silent: bool) -> None:
     from jensen.plot import plot_verdict
 
-    try:
+    with late("the picture was not written"):
         plot_verdict(verdict, file)
-    except (Exception, KeyboardInterrupt) as error:
-        raise LateError(f"the picture was not written: {error}") from error
-
-
-def _print(verdict: Verdict, as_json: bool, quiet: bool) -> None:
-    """Print the verdict before anything else is done with it, so that no later error can lose it."""
-    if as_json:
-        from jensen.certify._render import verdict_to_dict
-
-        typer.echo(json.dumps(verdict_to_dict(verdict), allow_nan=False))
-    elif not quiet:
-        from jensen.certify._report import report, report_text
-
-        if sys.stdout.isatty():
-            from rich.console import Console
-
-            Console(markup=False, highlight=False).print(report(verdict))
-        else:
-            typer.echo(report_text(verdict), nl=False)
-    sys.stdout.flush()
+    if not silent:
+        typer.echo(f"\nPicture written to {file}")

@@ -6,25 +6,15 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Annotated
 
 import typer
 
-from jensen.cli._check import EPILOG, LateError, check
+from jensen.cli._check import EPILOG, check
+from jensen.cli._exit import ExitCode, LateError
+from jensen.cli._verify import EPILOG as VERIFY_EPILOG
+from jensen.cli._verify import verify
 from jensen.errors import JensenError
-
-
-class ExitCode(IntEnum):
-    """What the shell sees. 0, 1 and 2 are answers; 3 and above mean that there is none."""
-
-    CONVEX = 0
-    NOT_CONVEX = 1
-    UNKNOWN = 2
-    BAD_INPUT = 3
-    INTERRUPTED = 4
-    INTERNAL = 5
-
 
 app = typer.Typer(
     name="jensen",
@@ -35,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=EPILOG)(check)
+app.command(epilog=VERIFY_EPILOG)(verify)
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 convex, 1 not convex, 2 unknown, 3 usage or bad input, 4 interrupted before there
-        was anything to say, 5 an internal error.
+        The exit code. Of check: 0 convex, 1 not convex, 2 unknown; of verify: 0 the certificate proves its
+        verdict, 1 it does not; of both: 3 usage or bad input, 4 interrupted before there was anything to
+        say, 5 an internal error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
@@ -74,18 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(words, prog_name="jensen", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        return _fail(f"{message} (see jensen check --help)", "UsageError", as_json)
+        command = next((f"{word} " for word in words if word in _COMMANDS), "")
+        return _fail(f"{message} (see jensen {command}--help)", "UsageError", as_json)
     except JensenError as error:
         return _fail(str(error), type(error).__name__, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", "KeyboardInterrupt", as_json, ExitCode.INTERRUPTED)
     except LateError as error:
-        # Standard output holds the verdict already, so that an error object would be one object too many.
+        # Standard output holds the answer already, so that an error object would be one object too many.
         if "--debug" in words:
             traceback.print_exc()
-        expected = isinstance(error.__cause__, JensenError)
-        return _fail(str(error), "", False, ExitCode.BAD_INPUT if expected else ExitCode.INTERNAL)
-    except Exception as error:  # noqa: BLE001 - an uncaught exception would exit with 1, which says NOT CONVEX
+        return _fail(str(error), "", False, _code_of(error.__cause__))
+    except Exception as error:  # noqa: BLE001 - an uncaught exception would exit with 1, which is an answer
         if "--debug" in words:
             traceback.print_exc()
         message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
@@ -95,8 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code or 0)
 
 
+_COMMANDS = ("check", "verify")
 _TYPER_INTERRUPTED = 130
 """What typer returns instead of letting a KeyboardInterrupt through."""
+
+
+def _code_of(cause: BaseException | None) -> ExitCode:
+    if isinstance(cause, JensenError):
+        return ExitCode.BAD_INPUT
+    return ExitCode.INTERRUPTED if isinstance(cause, KeyboardInterrupt) else ExitCode.INTERNAL
 
 
 def _fail(message: str, kind: str, as_json: bool, code: ExitCode = ExitCode.BAD_INPUT) -> int:

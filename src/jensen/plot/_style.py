@@ -19,7 +19,12 @@ NEGATIVE = "#c81d25"
 POSITIVE = "#2b6cb0"
 CURVE = "#1d3f72"
 ACCENT = "#f2b705"
-VERDICTS = {"convex": "#1e7d4f", "not_convex": NEGATIVE, "unknown": "#b7791f"}
+VERDICTS = {
+    "convex": "#1e7d4f",
+    "convex_float": "#1f7a8c",
+    "not_convex": NEGATIVE,
+    "unknown": "#b7791f",
+}
 
 # Even the smallest negative jump is a saturated orange, so that no bend downwards hides among the rest.
 JUMPS = LinearSegmentedColormap.from_list(

@@ -11,7 +11,7 @@ import numpy as np
 from jensen.certify import Verdict
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._render import to_float
-from jensen.certify._report import HEADLINES, describe_domain, describe_inputs, describe_network
+from jensen.certify._report import HEADLINES, describe_network, describe_question
 from jensen.network import FloatArray, ReLUNetwork
 from jensen.plot._file import check_suffix, save_figure
 from jensen.plot._jumps import plot_jumps
@@ -80,10 +80,7 @@ def plot_verdict(verdict: Verdict, file: str | PathLike[str] | None = None, *, s
 def _write_header(axes: Axes, verdict: Verdict) -> None:
     """Write the verdict, large, and below it what was asked of which network."""
     axes.set_axis_off()
-    d = verdict.network.input_size
-    asked = f"on {describe_domain(verdict.domain, d)}"
-    if verdict.wrt is not None:
-        asked += f", in {'input' if len(verdict.wrt) == 1 else 'inputs'} {describe_inputs(verdict.wrt)}"
+    asked = describe_question(verdict.domain, verdict.wrt, verdict.network.input_size)
     if verdict.reason:
         asked += f" ({verdict.reason})"
     words = f"{asked}  \N{MIDDLE DOT}  {describe_network(verdict.network)}"
