@@ -15,13 +15,14 @@ from oracle import oracle_is_convex, witness_complaint
 
 import jensen
 from jensen.certify import _branch
-from jensen.certify._branch import ROOT, Node, Search, Tree
+from jensen.certify._branch import Search, Tree
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._falsify import Falsifier
 from jensen.certify._pieces import pieces
 from jensen.certify._probe import Probe
 from jensen.certify._programme import Programme
 from jensen.certify._progress import Progress
+from jensen.certify._prover import ROOT, Node
 from jensen.certify._tasks import Ground
 from jensen.certify._twins import JumpWeights
 from jensen.certify._verdict import Witness
@@ -127,7 +128,7 @@ def test_deep_networks_have_integer_forms_beyond_floats() -> None:
     assert jensen.check(network, method="branch").kind == "not_convex"
 
 
-def _undecided(seed: int = 4) -> ReLUNetwork:
+def undecided(seed: int = 4) -> ReLUNetwork:
     """A network that keeps branch and bound busy for some nodes: with seed 4 convex, with seed 10 not."""
     numbers, n = np.random.default_rng(seed), 14
     first, second = numbers.normal(size=(n, 4)), np.abs(numbers.normal(size=(n, n)))
@@ -137,7 +138,7 @@ def _undecided(seed: int = 4) -> ReLUNetwork:
 
 
 def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = _undecided()
+    network = undecided()
     jumps, domain = JumpWeights(network), Box(-2.0, 2.0)
     ground, exact = Ground.of(pieces(network, domain)[0][0]), ExactDomain(domain, 4)
     most = 0
@@ -168,7 +169,7 @@ def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_interrupt_passes_through_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = _undecided()
+    network = undecided()
     ground = Ground.of(pieces(network, Box(-2.0, 2.0))[0][0])
     kink = ground.kink((1, 0))
     assert kink is not None
@@ -189,7 +190,7 @@ def test_ctrl_c_in_any_stage_leaves_what_was_established(stage: str) -> None:
         if progress.stage == stage:
             raise KeyboardInterrupt
 
-    verdict = jensen.check(_undecided(), Box(-2.0, 2.0), method="branch", progress=interrupt)
+    verdict = jensen.check(undecided(), Box(-2.0, 2.0), method="branch", progress=interrupt)
     if verdict.kind == "unknown":
         assert verdict.reason == "interrupted"
         assert verdict.stages[-1].name == stage
@@ -223,12 +224,12 @@ def test_time_limits_are_kept(limit: float) -> None:
 @pytest.mark.parametrize("limit", [-1.0, float("nan")])
 def test_senseless_time_limits_are_refused(limit: float) -> None:
     with pytest.raises(ValueError, match="time_limit"):
-        jensen.check(_undecided(), time_limit=limit)
+        jensen.check(undecided(), time_limit=limit)
 
 
 def _agree(**options: Any) -> None:
     for seed, kind in ((4, "convex"), (10, "not_convex")):
-        network = _undecided(seed)
+        network = undecided(seed)
         for settings in ({}, options):
             verdict = jensen.check(network, Box(-2.0, 2.0), method="branch", **settings)
             assert verdict.kind == kind
