@@ -1,4 +1,4 @@
-"""What the command's options mean: lists of inputs, shapes, domains, files to write."""
+"""What the command's options mean: lists of inputs, shapes, domains."""
 
 from __future__ import annotations
 
@@ -92,18 +92,6 @@ def check_jobs(value: int) -> int:
     """Refuse zero workers; negative numbers count from all cores, as joblib does."""
     if value == 0:
         raise typer.BadParameter("0 workers can do nothing; use 1 or more, or -1 for all cores")
-    return value
-
-
-def check_picture(value: Path | None) -> Path | None:
-    """Refuse a picture that could not be written, before the check starts rather than after it."""
-    if value is None:
-        return None
-    from jensen.plot import check_suffix
-
-    check_suffix(value)
-    if not value.absolute().parent.is_dir():
-        raise typer.BadParameter(f"the folder {value.absolute().parent} does not exist")
     return value
 
 

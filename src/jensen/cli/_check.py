@@ -9,14 +9,13 @@ import typer
 
 from jensen.cli._arguments import (
     check_jobs,
-    check_picture,
     check_seconds,
     choose_domain,
     parse_inputs,
     parse_shape,
 )
 from jensen.cli._exit import ExitCode, late
-from jensen.cli._files import check_spared, check_target
+from jensen.cli._files import check_picture, check_spared, check_target
 from jensen.cli._output import print_answer
 from jensen.cli._progress import check_bar
 

@@ -18,6 +18,15 @@ def check_target(value: Path | None) -> Path | None:
     return value
 
 
+def check_picture(value: Path | None) -> Path | None:
+    """Refuse a picture that could not be written."""
+    if value is not None:
+        from jensen.plot import check_suffix
+
+        check_suffix(value)
+    return check_target(value)
+
+
 def check_spared(target: Path | None, option: str, others: dict[str, Path | None]) -> None:
     """Refuse to write over a file that the command reads, or writes for another option.
 
