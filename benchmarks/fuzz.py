@@ -103,7 +103,7 @@ class Worker:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="cases per class")
     parser.add_argument("--start", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=2026)
@@ -139,17 +139,16 @@ def main() -> int:
     return int(rows["all"]["bad"] > 0)
 
 
-def _print(
-    rows: dict[str, Counter[str]], errors: dict[str, Counter[str]], slowest: dict[str, float]
-) -> None:
+def _print(rows: dict[str, Counter[str]], errors: dict[str, Counter[str]], slowest: dict[str, float]) -> None:
     keys = ("cases", "convex", "not_convex", "unknown", "compared", "error", "bad")
-    table = [COLUMNS]
+    table: list[tuple[str, ...]] = [COLUMNS]
     table += [(name, *(str(row[k]) for k in keys), f"{slowest[name]:.1f}") for name, row in rows.items()]
     table.append(table.pop(1 + list(rows).index("all")))
     widths = [max(len(line[i]) for line in table) for i in range(len(COLUMNS))]
     print()
     for line in table:
-        print(line[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(line[1:], widths[1:], strict=True)), sep="  ")
+        cells = [v.rjust(w) for v, w in zip(line[1:], widths[1:], strict=True)]
+        print(line[0].ljust(widths[0]), *cells, sep="  ")
     print("\nerrors by type")
     for name, counts in errors.items():
         print(f"  {name}:", ", ".join(f"{kind} {n}" for kind, n in counts.most_common() if n))

@@ -44,7 +44,9 @@ def unpack(data: bytes) -> Members:
 def _bomb(rng: Random, members: Members, name: str) -> tuple[bytes, str]:
     """Swell a member, compressed, or claim a size that it does not have."""
     if rng.random() < 0.5:
-        return pack({**members, name: bytes(1 << rng.choice([20, 28]))}, zipfile.ZIP_DEFLATED), f"{name} swells"
+        return pack(
+            {**members, name: bytes(1 << rng.choice([20, 28]))}, zipfile.ZIP_DEFLATED
+        ), f"{name} swells"
     data = bytearray(pack(members))
     size = struct.pack("<I", rng.choice([0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFE]))
     start = data.rfind(b"PK\x01\x02")
@@ -56,7 +58,9 @@ def _bomb(rng: Random, members: Members, name: str) -> tuple[bytes, str]:
 def _members(rng: Random, members: Members) -> tuple[bytes, str]:
     """Change the archive as such."""
     name = rng.choice(list(members))
-    kind = rng.choice(["remove", "bytes", "empty", "rename", "swap", "bomb", "twice", "compress", "zip bytes"])
+    kind = rng.choice(
+        ["remove", "bytes", "empty", "rename", "swap", "bomb", "twice", "compress", "zip bytes"]
+    )
     if kind == "zip bytes":
         return mutate_bytes(rng, pack(members))
     if kind == "bomb":
@@ -212,9 +216,15 @@ def npz(rng: Random, folder: Path) -> Question:
         if rng.random() < 0.1:
             sizes = rng.choice([1 << 24, 1 << 28, 1 << 40, 0, -1])
             document = {"format": "jensen.network", "version": 1, "input_size": sizes, "input_shape": [sizes]}
-            text, note = json.dumps({**document, "layers": [], "output": {}}), f"{sizes} inputs and no weights"
+            text, note = (
+                json.dumps({**document, "layers": [], "output": {}}),
+                f"{sizes} inputs and no weights",
+            )
         if rng.random() < 0.03:
-            text, note = rng.choice(['{"a":' * 100_000, "\ufeff{}", text[:-1] + ', "version": 1e400}']), "odd JSON"
+            text, note = (
+                rng.choice(['{"a":' * 100_000, "\ufeff{}", text[:-1] + ', "version": 1e400}']),
+                "odd JSON",
+            )
         members["header.npy"] = _array(np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8))
     elif kind == "value":
         array = np.load(io.BytesIO(members[name])).copy()

@@ -18,25 +18,31 @@ from jensen.network import load_domain, save_network
 NAN, INF = float("nan"), float("inf")
 ODD: dict[str, tuple[Any, ...]] = {
     "wrt": (
-        (), [], [0], [0, 0], [-1], [99], [2**70], "0", "", "abc", [0.5], [NAN], [INF], [None], ["0"], [[0]], 0, 1.5,
-        True, [True], {0}, {"a": 1}, np.array([0]), np.array([[0]]), range(10**12), np.array(0), object(), b"0",
+        (), [], [0], [0, 0], [-1], [99], [2**70], "0", "", "abc", [0.5], [NAN], [INF], [None], ["0"], [[0]],
+        0, 1.5,
+        True, [True], {0}, {"a": 1}, np.array([0]), np.array([[0]]), range(10**12), np.array(0), object(),
+        b"0",
         np.array([0.0]), iter([0]), [np.int64(0)], ["x"], [1e400], [10**5000],
     ),
     "time_limit": (
-        0, 0.0, -1, -0.0, NAN, INF, -INF, 1e-300, "1", "", None, [], [1], True, 10**400, np.float64(1), 1j, object(),
+        0, 0.0, -1, -0.0, NAN, INF, -INF, 1e-300, "1", "", None, [], [1], True, 10**400, np.float64(1), 1j,
+        object(),
         np.array([1.0, 2.0]), 5e-324, 1e308, {"a": 1},
     ),
     "input_shape": (
-        (), (0,), (-1,), (2,), (1, 2), (2**20, 2**20), (2**62, 4), "2", "ab", 2, 2.5, (2.5,), (None,), (NAN,), (INF,),
+        (), (0,), (-1,), (2,), (1, 2), (2**20, 2**20), (2**62, 4), "2", "ab", 2, 2.5, (2.5,), (None,),
+        (NAN,), (INF,),
         [[2]], ("2",), (True,), [2] * 100, object(), {2}, (10**30,), np.array([2]), [1e400],
     ),
-    "output": (0, 1, -1, -2, 99, 10**30, 0.0, 0.5, NAN, "0", "x", [], [0], True, None, np.int64(0), object(), 1j),
+    "output": (0, 1, -1, -2, 99, 10**30, 0.0, 0.5, NAN, "0", "x", [], [0], True, None, np.int64(0),
+    object(), 1j),
     "seed": (0, -1, 2**70, 0.5, "0", "x", None, NAN, [], [1, 2], True, object(), np.int64(3), 10**400),
     "n_jobs": (None, 1, 0, 0.5, "1", "x", NAN, [], object(), True),
     "method": ("auto", "branch", "enumerate", "", "AUTO", None, 0, [], object(), ["auto"], np.array("auto")),
     "progress": (None, 0, "x", print, [], object()),
     "exact": (None, True, False),
-    "domain": (None, 0, "x", (), (0, 1), [[0], [1]], object(), {"lo": 0, "hi": 1}, np.zeros(2), True, NAN, dict),
+    "domain": (None, 0, "x", (), (0, 1), [[0], [1]], object(), {"lo": 0, "hi": 1}, np.zeros(2), True, NAN,
+    dict),
 }  # fmt: skip
 
 
@@ -58,19 +64,36 @@ def arguments(rng: Random, folder: Path) -> Question:
         model = folder / "net.npz"
         save_network(network, model)
     elif kind == "onnx":
-        from fuzzing._onnx import templates
+        from fuzzing._onnx_models import templates
 
         model, where = folder / "net.onnx", None if where is domain else where
         model.write_bytes(templates()[0].SerializeToString())
     elif kind == "module":
         from torch import nn
 
-        model, where = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), None if where is domain else where
+        model, where = (
+            nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)),
+            None if where is domain else where,
+        )
     return Question(f"{kind}: {note}", lambda: model, lambda: where, chosen)
 
 
 WORDS: dict[str, tuple[str, ...]] = {
-    "--wrt": ("0", "", "-1", "99", "0-99999999", "a", "0,,1", "1-0", "٣", "0-", "999999999999", "0 , 1", "0-0"),
+    "--wrt": (
+        "0",
+        "",
+        "-1",
+        "99",
+        "0-99999999",
+        "a",
+        "0,,1",
+        "1-0",
+        "٣",
+        "0-",
+        "999999999999",
+        "0 , 1",
+        "0-0",
+    ),
     "--time-limit": ("0", "-1", "nan", "inf", "1e999", "x", "", "1e-300", "3"),
     "--output": ("0", "1", "-1", "x", "99999999999999999999", ""),
     "--input-shape": ("2", "0", "2,2", "x", "", "-1", "999999999,999999999", "2,", "1,2"),
@@ -85,7 +108,9 @@ WORDS: dict[str, tuple[str, ...]] = {
 def commands(rng: Random, folder: Path) -> Command:
     """Run `jensen check` on damaged files, with options that make no sense."""
     words, options, question = ["check"], {}, None
-    kind = rng.choice(["onnx bytes", "onnx fields", "pt2", "npz", "fine", "fine", "fine", "missing", "folder", "text"])
+    kind = rng.choice(
+        ["onnx bytes", "onnx fields", "pt2", "npz", "fine", "fine", "fine", "missing", "folder", "text"]
+    )
     file = folder / "model.npz"
     makers = {"onnx bytes": onnx_bytes, "onnx fields": onnx_fields, "pt2": pt2, "npz": npz}
     note, d = kind, rng.randint(1, 3)
@@ -102,9 +127,11 @@ def commands(rng: Random, folder: Path) -> Command:
         file = folder
     elif kind == "text":
         file = folder / rng.choice(["a.json", "b.onnx", "c.pt2", "d.npz", "e"])
-        file.write_bytes(rng.choice([b"", b"{}", b"PK\x05\x06" + bytes(18), b"\x80\x04K\x01.", b"\x08\x07", b"x" * 99]))
+        file.write_bytes(
+            rng.choice([b"", b"{}", b"PK\x05\x06" + bytes(18), b"\x80\x04K\x01.", b"\x08\x07", b"x" * 99])
+        )
     words.append(str(file))
-    if rng.random() < 0.5:
+    if rng.random() < (0.25 if kind == "fine" else 0.5):
         suffix, content, odd = domain_text(rng, d)
         where = folder / f"domain{suffix}"
         where.write_bytes(content)

@@ -20,8 +20,8 @@ Rows = list[list[float]]
 
 
 def _box(rng: Random, d: int) -> tuple[str, Any, Any]:
-    lo: list[Any] = [float(rng.randint(-3, 1)) for _ in range(d)]
-    hi: list[Any] = [v + rng.randint(0, 3) for v in lo]
+    lo: Any = [float(rng.randint(-3, 1)) for _ in range(d)]
+    hi: Any = [v + rng.randint(0, 3) for v in lo]
     kind = rng.choice(["flat", "point", "thin", "odd", "half", "crossed", "tiny", "huge", "shape", "scalar"])
     j = rng.randrange(d)
     if kind == "flat":
@@ -55,8 +55,10 @@ def _polytope(rng: Random, d: int) -> tuple[str, Any, Any]:
     normal = [float(rng.randint(-2, 2)) for _ in range(d)]
     offset = float(rng.randint(-1, 1))
     kind = rng.choice(
-        ["equality", "two equalities", "empty", "contradiction", "point", "zero row", "bad zero row", "duplicate",
-         "scaled duplicate", "odd", "none", "unbounded", "shape", "huge rows", "thin", "almost empty", "touch"]
+        ["equality", "two equalities", "empty", "contradiction", "point", "zero row", "bad zero row",
+         "duplicate",
+         "scaled duplicate", "odd", "none", "unbounded", "shape", "huge rows", "thin", "almost empty",
+         "touch"]
     )  # fmt: skip
     opposite = [-v for v in normal]
     if kind in ("equality", "two equalities"):
@@ -94,7 +96,8 @@ def _polytope(rng: Random, d: int) -> tuple[str, Any, Any]:
     elif kind == "shape":
         return "polytope, shape", *rng.choice(
             [([[]], [1.0]), (rows, right[:-1]), (right, right), ([rows], right), (rows, [right]), ([], []),
-             (np.zeros((0, d)), np.zeros(0)), (np.zeros((0, d + 1)), []), ([[1.0], [1.0, 2.0]], [1, 2]), ("x", "y")]
+             (np.zeros((0, d)), np.zeros(0)), (np.zeros((0, d + 1)), []), ([[1.0], [1.0, 2.0]], [1, 2]),
+             ("x", "y")]
         )  # fmt: skip
     elif kind == "huge rows":
         rows = [[1e300 * v for v in row] for row in rows]
@@ -134,7 +137,9 @@ def domain_text(rng: Random, d: int) -> tuple[str, bytes, str]:
         entries = {"A": np.asarray(A).tolist() if isinstance(A, np.ndarray) else A, "b": b}
         if isinstance(b, np.ndarray):
             entries["b"] = b.tolist()
-    kind = rng.choice(["as is", "json", "json", "bytes", "deep", "keys", "text", "npz", "npz bytes", "npz odd", "npy"])
+    kind = rng.choice(
+        ["as is", "json", "json", "bytes", "deep", "keys", "text", "npz", "npz bytes", "npz odd", "npy"]
+    )
     suffix, text = ".json", json.dumps(entries).encode()
     if kind == "json":
         changed, step = mutate_json(rng, entries)
@@ -142,17 +147,21 @@ def domain_text(rng: Random, d: int) -> tuple[str, bytes, str]:
     elif kind == "bytes":
         text, note = mutate_bytes(rng, text)
     elif kind == "deep":
-        text = rng.choice([b"[" * 100_000, b'{"lo":' + b"[" * 3000 + b"]" * 3000 + b', "hi": 1}', b'{"lo":' * 9000])
+        text = rng.choice(
+            [b"[" * 100_000, b'{"lo":' + b"[" * 3000 + b"]" * 3000 + b', "hi": 1}', b'{"lo":' * 9000]
+        )
     elif kind == "keys":
         text = rng.choice(
-            [b'{"lo": 0, "lo": -1, "hi": 1}', b'{"lo": 0, "hi": 1, "A": [], "b": []}', b'{"LO": 0, "hi": 1}', b"{}",
+            [b'{"lo": 0, "lo": -1, "hi": 1}', b'{"lo": 0, "hi": 1, "A": [], "b": []}', b"{}",
+             b'{"LO": 0, "hi": 1}',
              b'{"lo": 0}', b'{"": 0}', b'{"A": [[1, 1]], "b": [1], "b": [2]}']
         )  # fmt: skip
     elif kind == "text":
         text = rng.choice(
             [b"", b"null", b"NaN", b"[]", b'"x"', b"\xff\xfe{}", b'{"lo": 1e999, "hi": 1e999}', b"1" * 5000,
              b'{"lo": ' + b"9" * 5000 + b', "hi": 1}', b'{"lo": ' + b"9" * 400 + b', "hi": 1}',
-             b'{"lo": -Infinity, "hi": Infinity}', b'\xef\xbb\xbf{"lo": 0, "hi": 1}', b'{"lo": "0", "hi": "1"}',
+             b'{"lo": -Infinity, "hi": Infinity}', b'\xef\xbb\xbf{"lo": 0, "hi": 1}',
+             b'{"lo": "0", "hi": "1"}',
              b'{"lo": true, "hi": true}', b'{"lo": [1, "a"], "hi": 2}', b'{"A": {}, "b": {}}',
              b'{"lo": 99999999999999999999999, "hi": 999999999999999999999999}', b'{"lo": null, "hi": null}']
         )  # fmt: skip
@@ -175,8 +184,10 @@ def _npz(rng: Random, kind: str, note: str, entries: Any) -> tuple[bytes, str]:
     name = rng.choice(list(arrays))
     if kind == "npz odd":
         odd = rng.choice(
-            [np.array(rng.choice(ODD_VALUES), dtype=object), np.zeros(2, "c16"), np.zeros(2, "U3"), np.zeros(2, "M8[s]"),
-             np.zeros(2, [("a", "f8")]), np.zeros((0, 2)), np.zeros(1 << 22), np.zeros((1,) * 30), np.array(True)]
+            [np.array(rng.choice(ODD_VALUES), dtype=object), np.zeros(2, "c16"), np.zeros(2, "U3"),
+             np.zeros(2, "M8[s]"),
+             np.zeros(2, [("a", "f8")]), np.zeros((0, 2)), np.zeros(1 << 22), np.zeros((1,) * 30),
+             np.array(True)]
         )  # fmt: skip
         arrays[name], note = odd, f"{name}: {odd.dtype}, {odd.shape}"
     np.savez_compressed(stream, **arrays)

@@ -50,6 +50,7 @@ def _huge(t: Tensor) -> Tensor:
     return torch.relu(t[:, :1].expand(-1, 1 << 29)).sum(1)
 
 
+_quantize: Any = torch.ao.quantization.quantize_dynamic
 MODELS: dict[str, Callable[[], Any]] = {
     "perceptron": _perceptron,
     "float16": lambda: _perceptron().half(),
@@ -90,9 +91,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "empty result": lambda: _Apply(lambda t: t[:, :0]),
     "strided": lambda: _Apply(lambda t: torch.as_strided(t, (1,), (1,))),
     "sparse": lambda: _Apply(lambda t: t.to_sparse().to_dense().sum(1)),
-    "tied": lambda: (lambda m: nn.Sequential(m, nn.ReLU(), m, nn.Linear(2, 1)))(nn.Linear(2, 2)),
+    "tied": lambda: nn.Sequential(*[nn.Linear(2, 2), nn.ReLU()] * 2, nn.Linear(2, 1)),
     "prelu": lambda: _perceptron(nn.PReLU(3)),
-    "quantized": lambda: torch.ao.quantization.quantize_dynamic(_perceptron(), {nn.Linear}),
+    "quantized": lambda: _quantize(_perceptron(), {nn.Linear}),
     "script": lambda: torch.jit.script(_perceptron()),
     "lstm": lambda: nn.LSTM(2, 2),
     "class": lambda: nn.Linear,
@@ -121,7 +122,7 @@ def modules(rng: Random, folder: Path) -> Question:
             real = [p for p in real if not nn.parameter.is_lazy(p) and p.numel()]
             if real:
                 with torch.no_grad():
-                    real[seed % len(real)].view(-1)[0] = odd
+                    real[seed % len(real)].view(-1)[0] = torch.tensor(odd, dtype=torch.float64)
         return made
 
     domain = rng.choice([None, None, Box(-1, 1)])

@@ -64,7 +64,9 @@ def mutate_wire(rng: Random, data: bytes) -> tuple[bytes, str]:
         fields[at:at] = [fields[rng.randrange(len(fields))]] * rng.choice([1, 3])
         path += " repeated"
     elif isinstance(value, int):
-        odd = rng.choice([0, 1, 2, value ^ (1 << rng.randrange(8)), (1 << 31) - 1, 1 << 40, (1 << 63) - 1, 2**64 - 1])
+        odd = rng.choice(
+            [0, 1, 2, value ^ (1 << rng.randrange(8)), (1 << 31) - 1, 1 << 40, (1 << 63) - 1, 2**64 - 1]
+        )
         fields[at] = tag, odd
         path += f" = {odd}"
     elif kind == 2 and (_fields(value) and rng.random() < 0.9):

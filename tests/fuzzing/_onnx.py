@@ -3,103 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from fuzzing._judge import ODD_FLOATS, Question, pick_entry
 from fuzzing._mutate import mutate_bytes, mutate_wire
-
-Node = NodeProto
-
-
-def _model(
-    nodes: list[NodeProto], shape: tuple[int | str, ...], constants: dict[str, Any], opset: int = 18
-) -> ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-
-
-def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
-    return rng.integers(-2, 3, shape).astype(np.float32)
-
-
-@cache
-def templates() -> tuple[ModelProto, ...]:
-    """Small well-formed models that use most operators."""
-    rng = np.random.default_rng(1)
-    make = helper.make_node
-    dense = _model(
-        [
-            make("Gemm", ["x", "a", "p"], ["h"], transB=1, alpha=0.5),
-            make("Relu", ["h"], ["r"]),
-            make("Gemm", ["r", "b", "q"], ["k"]),
-            make("LeakyRelu", ["k"], ["s"], alpha=0.25),
-            make("MatMul", ["s", "c"], ["y"]),
-        ],
-        ("N", 2),
-        {
-            "a": _weights(rng, 3, 2), "p": _weights(rng, 3), "b": _weights(rng, 3, 3), "q": _weights(rng, 3),
-            "c": _weights(rng, 3, 1),
-        },
-    )  # fmt: skip
-    image = _model(
-        [
-            make("Conv", ["x", "k", "c"], ["h"], strides=[1, 1], pads=[1, 0, 0, 0], dilations=[1, 1], group=1),
-            make("BatchNormalization", ["h", "g", "b", "m", "v"], ["n"], epsilon=0.5),
-            make("Relu", ["n"], ["r"]),
-            make("AveragePool", ["r"], ["p"], kernel_shape=[2, 1], strides=[1, 1], count_include_pad=1),
-            make("MaxPool", ["p"], ["o"], kernel_shape=[2, 1], ceil_mode=1),
-            make("Flatten", ["o"], ["f"], axis=1),
-            make("Gemm", ["f", "w"], ["y"]),
-        ],
-        ("N", 1, 3, 2),
-        {
-            "k": _weights(rng, 2, 1, 2, 2), "c": _weights(rng, 2), "g": _weights(rng, 2), "b": _weights(rng, 2),
-            "m": _weights(rng, 2), "v": np.array([0.5, 3.5], np.float32), "w": _weights(rng, 2, 1),
-        },
-    )  # fmt: skip
-    shapes = _model(
-        [
-            make("Shape", ["x"], ["s"]),
-            make("Gather", ["s", "zero"], ["n"], axis=0),
-            make("Unsqueeze", ["n", "axes"], ["u"]),
-            make("Concat", ["u", "minus"], ["t"], axis=0),
-            make("Reshape", ["x", "t"], ["z"]),
-            make("Slice", ["z", "from", "to", "axis"], ["first"]),
-            make("Pad", ["first", "pads", "fill"], ["wide"], mode="constant"),
-            make("ConstantOfShape", ["axis"], ["e"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.0])),
-            make("Expand", ["e", "axis"], ["ee"]),
-            make("Max", ["wide", "e"], ["m"]),
-            make("Clip", ["m", "low", "high"], ["cl"]),
-            make("Tile", ["w", "twice"], ["ww"]),
-            make("Transpose", ["ww"], ["wt"], perm=[1, 0]),
-            make("MatMul", ["cl", "wt"], ["l"]),
-            make("Abs", ["l"], ["ab"]),
-            make("ReduceSum", ["ab", "axis"], ["rs"], keepdims=1),
-            make("Range", ["r0", "r1", "r2"], ["ra"]),
-            make("Sub", ["rs", "ra"], ["y"]),
-        ],
-        ("N", 3),
-        {
-            "zero": np.int64(0), "axes": np.array([0]), "minus": np.array([-1]), "from": np.array([0]),
-            "to": np.array([2]), "axis": np.array([1]), "pads": np.array([0, 1, 0, 0]), "fill": np.float32(1),
-            "low": np.float32(-1), "high": np.float32(2), "w": _weights(rng, 2, 3), "twice": np.array([1, 1]),
-            "r0": np.float32(0), "r1": np.float32(1), "r2": np.float32(1),
-        },
-    )  # fmt: skip
-    return dense, image, shapes
+from fuzzing._onnx_models import run, templates
 
 
 def onnx_bytes(rng: Random, folder: Path) -> Question:
@@ -117,7 +31,7 @@ def onnx_bytes(rng: Random, folder: Path) -> Question:
 def _question(folder: Path, data: bytes, note: str) -> Question:
     file = folder / "model.onnx"
     file.write_bytes(data)
-    return Question(note, lambda: file)
+    return Question(note, lambda: file, replay=lambda points: run(data, points))
 
 
 HUGE = (0, -1, 1 << 20, 1 << 28, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1)
@@ -167,17 +81,23 @@ def _tensor_value(rng: Random, proto: ModelProto) -> str:
     tensor = rng.choice(list(proto.graph.initializer))
     array = np.array(numpy_helper.to_array(tensor))
     if (entry := pick_entry(rng, array)) is not None:
-        odd = rng.choice(ODD_FLOATS if array.dtype.kind == "f" else (0, -1, -5, 9, 1 << 31, 1 << 62, -(1 << 63)))
+        odd = rng.choice(
+            ODD_FLOATS if array.dtype.kind == "f" else (0, -1, -5, 9, 1 << 31, 1 << 62, -(1 << 63))
+        )
         with np.errstate(over="ignore"):
             array[entry] = odd
-    dtype = rng.choice([array.dtype, array.dtype, np.dtype("f8"), np.dtype("f2"), np.dtype("i8"), np.dtype("?")])
+    dtype = rng.choice(
+        [array.dtype, array.dtype, np.dtype("f8"), np.dtype("f2"), np.dtype("i8"), np.dtype("?")]
+    )
     tensor.CopyFrom(numpy_helper.from_array(array.astype(dtype), tensor.name))
     return f"{tensor.name} = {array.tolist()} as {dtype}"
 
 
 def _external(rng: Random, proto: ModelProto) -> str:
     tensor = rng.choice(list(proto.graph.initializer))
-    where = rng.choice(["../w", "/etc/passwd", "/dev/zero", "w", "", "model.onnx", ".", "a/../../w", "\x00", "a/w"])
+    where = rng.choice(
+        ["../w", "/etc/passwd", "/dev/zero", "w", "", "model.onnx", ".", "a/../../w", "\x00", "a/w"]
+    )
     tensor.data_location = TensorProto.EXTERNAL
     if rng.random() < 0.7:
         tensor.ClearField("raw_data")
@@ -195,8 +115,10 @@ def _operator(rng: Random, proto: ModelProto) -> str:
     node = rng.choice(list(proto.graph.node))
     old = node.op_type
     node.op_type = rng.choice(
-        ["Sigmoid", "", "Nonsense", "If", "Loop", "Scan", "Softmax", "Mul", "Div", "Pow", "Relu", "Add", "Identity",
-         "Dropout", "Cast", "Split", "TopK", "Max", "Min", "Sum", "Mean", "Squeeze", "Transpose", "GlobalMaxPool",
+        ["Sigmoid", "", "Nonsense", "If", "Loop", "Scan", "Softmax", "Mul", "Div", "Pow", "Relu", "Add",
+         "Identity",
+         "Dropout", "Cast", "Split", "TopK", "Max", "Min", "Sum", "Mean", "Squeeze", "Transpose",
+         "GlobalMaxPool",
          "RandomNormal", "Where", "Concat", "Reshape", "PRelu", "Resize", "Einsum", "Neg", "Pad", "Size"]
     )  # fmt: skip
     if rng.random() < 0.2:
@@ -209,8 +131,10 @@ def _attribute(rng: Random, proto: ModelProto) -> str:
     attribute = rng.choice(list(node.attribute))
     name = attribute.name
     value: Any = rng.choice(
-        [0, -1, 3, 1 << 31, 1 << 62, -(1 << 63), 0.5, float("nan"), float("inf"), -1e38, "SAME_UPPER", "x", [0, 0],
-         [1], [-1, -1], [1 << 40, 1 << 40], [1, 1], [1 << 16, 1 << 16], [0.5], [3, 3, 3, 3], [1 << 31] * 4, [-9] * 4]
+        [0, -1, 3, 1 << 31, 1 << 62, -(1 << 63), 0.5, float("nan"), float("inf"), -1e38, "SAME_UPPER", "x",
+         [0, 0],
+         [1], [-1, -1], [1 << 40, 1 << 40], [1, 1], [1 << 16, 1 << 16], [0.5], [3, 3, 3, 3], [1 << 31] * 4,
+         [-9] * 4]
     )  # fmt: skip
     if rng.random() < 0.15:
         attribute.type = rng.choice(
@@ -225,10 +149,14 @@ def _attribute(rng: Random, proto: ModelProto) -> str:
 def _extra_attribute(rng: Random, proto: ModelProto) -> str:
     node = rng.choice(list(proto.graph.node))
     name = rng.choice(
-        ["axis", "axes", "to", "auto_pad", "ceil_mode", "group", "keepdims", "allowzero", "mode", "alpha", "beta",
-         "noop_with_empty_axes", "kernel_shape", "perm", "training_mode", "starts", "split", "transA", "dilations"]
+        ["axis", "axes", "to", "auto_pad", "ceil_mode", "group", "keepdims", "allowzero", "mode", "alpha",
+         "beta",
+         "noop_with_empty_axes", "kernel_shape", "perm", "training_mode", "starts", "split", "transA",
+         "dilations"]
     )  # fmt: skip
-    value = rng.choice([0, 1, -1, 5, "SAME_LOWER", "reflect", "wrap", [0], [1, 1], [-1], [2, 2], 1.5, 1 << 40])
+    value = rng.choice(
+        [0, 1, -1, 5, "SAME_LOWER", "reflect", "wrap", [0], [1, 1], [-1], [2, 2], 1.5, 1 << 40]
+    )
     node.attribute.append(helper.make_attribute(name, value))
     return f"{node.op_type}.{name} = {value!r} added"
 
@@ -236,7 +164,11 @@ def _extra_attribute(rng: Random, proto: ModelProto) -> str:
 def _ends(rng: Random, proto: ModelProto) -> str:
     node = rng.choice(list(proto.graph.node))
     kind = rng.choice(["input", "input", "output", "no input", "no output", "same output", "blank"])
-    names = [i.name for i in proto.graph.initializer] + [o for n in proto.graph.node for o in n.output] + ["x", "?"]
+    names = (
+        [i.name for i in proto.graph.initializer]
+        + [o for n in proto.graph.node for o in n.output]
+        + ["x", "?"]
+    )
     if kind == "input":
         node.input[rng.randrange(len(node.input))] = rng.choice(names)
     elif kind == "blank":
@@ -254,7 +186,9 @@ def _ends(rng: Random, proto: ModelProto) -> str:
 
 def _graph_ends(rng: Random, proto: ModelProto) -> str:
     graph = proto.graph
-    kind = rng.choice(["no output", "no input", "two inputs", "two outputs", "unknown output", "shape", "no shape"])
+    kind = rng.choice(
+        ["no output", "no input", "two inputs", "two outputs", "unknown output", "shape", "no shape"]
+    )
     if kind == "no output":
         del graph.output[:]
     elif kind == "no input":
@@ -292,11 +226,17 @@ def _growth(rng: Random, proto: ModelProto) -> str:
     nodes, make = proto.graph.node, helper.make_node
     nodes[-1].output[0] = "b0"
     count = rng.choice([3, 30, 200])
-    kind = rng.choice(["concat", "add", "constant concat", "relu", "tile", "mul", "sum", "expand", "max", "outer"])
+    kind = rng.choice(
+        ["concat", "add", "constant concat", "relu", "tile", "mul", "sum", "expand", "max", "outer"]
+    )
     source = "b0"
     if kind in ("constant concat", "tile", "expand", "outer"):
         size = rng.choice([2, 1 << 12, 1 << 20, 1 << 26, 1 << 29, 1 << 62])
-        constants = {"n": np.array([size]), "nn": np.array([1, 1 << 14]), "col": np.ones((1 << 14, 1), np.float32)}
+        constants = {
+            "n": np.array([size]),
+            "nn": np.array([1, 1 << 14]),
+            "col": np.ones((1 << 14, 1), np.float32),
+        }
         proto.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
         if kind == "tile":
             nodes.append(make("Tile", ["n", "n"], ["big"]))
@@ -371,7 +311,8 @@ def _twice(rng: Random, proto: ModelProto) -> str:
 
 
 CHANGES: tuple[Change, ...] = (
-    _dims, _no_initializer, _cycle, _shuffle, _tensor_type, _tensor_value, _tensor_value, _external, _operator,
+    _dims, _no_initializer, _cycle, _shuffle, _tensor_type, _tensor_value, _tensor_value, _external,
+    _operator,
     _operator, _attribute, _attribute, _extra_attribute, _ends, _graph_ends, _versions, _growth, _functions,
     _sparse, _twice,
 )  # fmt: skip

@@ -149,7 +149,12 @@ def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> P
         assert target is not None
         source = exported.state_dict if target in exported.state_dict else exported.constants
         constants[spec.arg.name] = source[target].detach().cpu()
-    outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
+    # A constant among the outputs, such as None, has no name.
+    outputs = [
+        spec.arg.name
+        for spec in signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT and spec.arg.name
+    ]
     graph = exported.graph_module.graph
     for node in graph.nodes:
         if node.op == "get_attr" and isinstance(

@@ -63,6 +63,12 @@ class OnnxCall:
         """Return a constant input, or None where it is absent."""
         return None if self.raw(position) is None else self.constant(position)
 
+    def required(self, name: str) -> Any:
+        """Return an attribute that the operator cannot do without."""
+        if name not in self.attributes:
+            raise self.unsupported(f"its attribute {name!r} is missing")
+        return self.attributes[name]
+
     def ints(self, name: str, position: int | None = None) -> list[int] | None:
         """Return integers from an attribute or, in later opsets, from an input."""
         if name in self.attributes:
@@ -256,13 +262,13 @@ def _conv(call: OnnxCall) -> Tensor:
 
 @register("MaxPool")
 def _max_pool(call: OnnxCall) -> Any:
-    result = _piecewise.max_pool(call.tensor(), _sliding(call, call.attributes["kernel_shape"]))
+    result = _piecewise.max_pool(call.tensor(), _sliding(call, call.required("kernel_shape")))
     return (result, None) if call.n_outputs > 1 else result
 
 
 @register("AveragePool")
 def _average_pool(call: OnnxCall) -> Tensor:
-    kernel = call.attributes["kernel_shape"]
+    kernel = call.required("kernel_shape")
     windows = _sliding(call, kernel)
     if call.attributes.get("count_include_pad", 0):
         stride, dilation = (call.ints(n) or [1] * len(kernel) for n in ("strides", "dilations"))

@@ -21,7 +21,7 @@ register = OnnxRegistry()
 @register("Concat")
 def _concat(call: OnnxCall) -> Tensor:
     values = [call.value(n) for n in range(len(call.inputs))]
-    return _tensor.concatenate(values, call.attributes["axis"])
+    return _tensor.concatenate(values, call.required("axis"))
 
 
 @register("Slice")
@@ -139,7 +139,7 @@ def _identity(call: OnnxCall) -> Any:
 
 @register("Cast", "CastLike")
 def _cast(call: OnnxCall) -> Tensor:
-    if call.operator == "Cast" and call.attributes["to"] not in _FLOATS:
+    if call.operator == "Cast" and call.required("to") not in _FLOATS:
         raise call.unsupported("conversion to anything but a floating-point number is not continuous")
     return call.tensor()
 
