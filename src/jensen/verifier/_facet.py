@@ -92,19 +92,25 @@ class Frame:
     def _add(self, rows: list[Vector], hull: Hull | None) -> None:
         if hull is None or len(hull.interior) != self.d:
             raise CertificateError("the certificate does not say which rows of the polytope are strict")
+        if self.positive or self.equalities:
+            raise CertificateError("a domain with rows and bounds has no certified hull")
+        if not hull.multipliers.keys() <= set(range(len(rows))):
+            raise CertificateError("the polytope's hull names a row that the polytope does not have")
         if any(m <= 0 for m in hull.multipliers.values()):
             raise CertificateError("the polytope's hull takes a row with a multiplier that is not positive")
         if any(_sum_of([(m, rows[k]) for k, m in hull.multipliers.items()], self.d)):
             raise CertificateError("the polytope's hull is not proved: its rows do not add up to zero")
-        if self.positive or self.equalities:
-            raise CertificateError("a domain with rows and bounds has no certified hull")
         for k, row in enumerate(rows):
-            if k in hull.multipliers:
-                self.equalities.append(row)
-            elif _value(row, hull.interior) > 0:
+            value = _value(row, hull.interior)
+            # A point outside the hull would say nothing about the rows that are strict in it.
+            if value < 0 or (value == 0) != (k in hull.multipliers):
+                raise CertificateError(
+                    f"the interior point is not strictly inside row {k}, or not in its hull"
+                )
+            if value:
                 self.positive[k] = row
             else:
-                raise CertificateError(f"row {k} of the polytope is not positive at the interior point")
+                self.equalities.append(row)
 
 
 class Flat:

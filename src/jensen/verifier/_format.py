@@ -25,47 +25,65 @@ from jensen.verifier._rational import Neuron, Vector
 from jensen.verifier._twins import Twins
 
 FORMAT, VERSION = "jensen.certificate", 1
-_LARGEST_EXPONENT = 1 << 16
+_LARGEST_FILE = 1 << 31
+_LARGEST_EXPONENT = 1 << 11
+"""Of denominators 2^e; floats need less."""
 
 
 def save(certificate: Certificate, path: str | PathLike[str]) -> None:
     """Write a certificate."""
-    content = to_dict(certificate)
-    content["checksum"] = checksum(content)
+    content = _dumped(certificate)
     try:
         with written_at_once(path) as stream:
-            stream.write(_canonical(content))
-            stream.write(b"\n")
+            stream.write(content)
     except OSError as error:
         raise CertificateFileError(f"cannot write the certificate {path}: {error}") from error
 
 
 def load(path: str | PathLike[str]) -> Certificate:
     """Read a certificate."""
+    data = _read(path)
     try:
-        content = json.loads(Path(path).read_bytes(), parse_constant=_refuse)
-    except OSError as error:
-        raise CertificateFileError(f"cannot read the certificate {path}: {error}") from error
+        content = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise CertificateFileError(f"{path} is no certificate, or is torn: {error}") from error
+        raise CertificateFileError(f"{path} is no certificate, or is torn: {error!s:.200}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CertificateFileError(f"{path} is not a certificate that jensen wrote")
     if content.get("version") != VERSION:
         raise CertificateFileError(
-            f"{path} has version {content.get('version')}; this jensen reads {VERSION}"
+            f"{path} has version {content.get('version')!r:.80}; this jensen reads {VERSION}"
         )
-    stated = content.pop("checksum", None)
-    if stated != checksum(content):
-        raise CertificateFileError(f"{path} was altered or is torn: its checksum does not fit its content")
     try:
-        return from_dict(content)
-    except (JensenError, KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise CertificateFileError(f"{path} is malformed: {error!r}") from error
+        certificate = from_dict(content)
+        expected = _dumped(certificate)
+    except (
+        JensenError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        raise CertificateFileError(f"{path} is malformed: {error!r:.200}") from error
+    # A certificate has exactly one file: its checksum fits, and nothing stands there that was not read.
+    if data != expected:
+        raise CertificateFileError(f"{path} was altered or is torn: its checksum does not fit its content")
+    return certificate
 
 
-def checksum(content: Mapping[str, Any]) -> str:
-    """Hash everything but the checksum itself."""
-    return f"sha256:{sha256(_canonical(content)).hexdigest()}"
+def _read(path: str | PathLike[str]) -> bytes:
+    try:
+        file = Path(path)
+        regular, size = file.is_file(), file.stat().st_size
+        data = file.read_bytes() if regular and size <= _LARGEST_FILE else b""
+    except (OSError, TypeError, ValueError) as error:
+        raise CertificateFileError(f"cannot read the certificate {path!r:.200}: {error}") from error
+    if not regular or size > _LARGEST_FILE:
+        raise CertificateFileError(f"{path} is no file of at most {_LARGEST_FILE} bytes")
+    return data
+
+
+def _dumped(certificate: Certificate) -> bytes:
+    """Write a certificate as one line of JSON with sorted keys; the checksum hashes all else."""
+    content = to_dict(certificate)
+    content["checksum"] = f"sha256:{sha256(_canonical(content)).hexdigest()}"
+    return _canonical(content) + b"\n"
 
 
 def to_dict(certificate: Certificate) -> dict[str, Any]:
@@ -107,7 +125,7 @@ def _refuse(name: str) -> Any:
 
 def _index(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no index")
+        raise ValueError(f"{value!r:.80} is no index")
     return value
 
 
@@ -119,7 +137,7 @@ def _text(value: fmpq | Fraction) -> str:
 
 def _number(text: Any) -> fmpq:
     if type(text) is not str:
-        raise ValueError(f"{text!r} is no rational")
+        raise ValueError(f"{text!r:.80} is no rational")
     numerator, slash, denominator = text.partition("/")
     return fmpq(fmpz(numerator), fmpz(denominator) if slash else fmpz(1))
 
@@ -135,7 +153,7 @@ def _ends(values: np.ndarray) -> Any:
 
 
 def domain_to_json(domain: Domain) -> dict[str, Any]:
-    if isinstance(domain, WholeSpace):
+    if isinstance(domain, WholeSpace) or (isinstance(domain, Polytope) and not domain.b.size):
         return {"kind": "whole_space"}
     if isinstance(domain, Box):
         return {"kind": "box", "lo": _ends(domain.lo), "hi": _ends(domain.hi)}
@@ -256,6 +274,8 @@ def node_from_json(node: Any) -> Neuron | Leaf:
 def _multipliers_to(leaf: Multipliers) -> dict[str, Any]:
     """Write multipliers as integers over a common power of two."""
     everything = [v for part in (*leaf.z.values(), *leaf.g.values(), leaf.rows) for v in part]
+    if any(int(v.q).bit_count() != 1 for v in everything):
+        raise CertificateFileError("a certificate writes multipliers as integers over a power of two")
     exponent = max((int(v.q).bit_length() - 1 for v in everything), default=0)
     scale = 1 << exponent
 

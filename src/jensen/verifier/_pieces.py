@@ -149,6 +149,8 @@ def _row_space(net: RationalNetwork) -> tuple[list[list[Vector]], int]:
     """Replace W x by y, the numbers that the first weights see, free to take any value."""
     reading = [0 in layer.weights for layer in net.network.layers]
     d = sum(n for n, reads in zip(net.widths, reading, strict=True) if reads)
+    if d > net.input_size:
+        raise CertificateError(f"the weights see {d} numbers of the input, which has fewer itself")
     inputs, start = [], 0
     for n, reads in zip(net.widths, reading, strict=True):
         inputs.append([[fmpq(int(reads and j == start + i)) for j in range(d)] for i in range(n)])
@@ -162,6 +164,8 @@ def _implied_box(
     """Tighten a box by bounds that nonnegative combinations of rows prove."""
     lo, hi = lo.copy(), hi.copy()
     for j, sign, bound, combination in implied:
+        if not (0 <= j < lo.size and all(0 <= row < len(b) for row, _ in combination) and np.isfinite(bound)):
+            raise CertificateError(f"the bound {bound} on coordinate {j} does not fit the domain")
         total, right = [fmpq(0)] * lo.size, fmpq(0)
         for row, m in combination:
             if m < 0:

@@ -33,7 +33,8 @@ class Twins:
         """
         for source, groups in self.groups.items():
             members = [i for group in groups for i in group]
-            if len(set(members)) < len(members) or max(members) >= network.widths[source - 1]:
+            own = range(network.widths[source - 1] if 1 <= source <= network.depth else 0)
+            if not all(groups) or len(set(members)) < len(members) or not set(members) <= set(own):
                 raise CertificateError(f"the twins of layer {source} are not disjoint groups of its neurons")
             for group in groups:
                 leader, *others = group
