@@ -15,7 +15,7 @@ REGIONS_PER_SECOND = 2e5
 """What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
 TINY_COUNT = 400
 """Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
-RATIONAL_CELLS = 2_000_000
+RATIONAL_CELLS = 1_000_000
 """Matrix entries up to which certificates are made and replayed; beyond, signs must do."""
 COMPILING = 15.0
 """Seconds that the enumeration's compilation takes, once per machine."""

@@ -249,12 +249,16 @@ class Pipeline:
         proving = question.proving
         if not is_easily_proved(self.network):
             return {"by": "nothing: too large for rational arithmetic"}
-        proved = {v for found in self.branched for v in found.proved}
-        left = [v for v in proving.left if v not in proved]
         patience = inf if self.certify else max(5.0, self.clock.elapsed)
-        details = self._search(left, patience, "prove")
-        if self.witness is None and set(self.branched[-1].proved) == set(left):
-            self._certified(proving.twins, self.branched[-1].cover)
+        began = perf_counter()
+        left = proving.left(lambda: self.clock.over or perf_counter() - began > patience)
+        if left is None:
+            return {}
+        proved = {v for found in self.branched for v in found.proved}
+        left = [v for v in left if v not in proved]
+        details = self._search(left, patience, "prove") if left else {}
+        if self.witness is None and (not left or set(self.branched[-1].proved) == set(left)):
+            self._certified(proving.twins, self.branched[-1].cover if self.branched else Cover())
         return details
 
     def _certified(self, twins: Twins, cover: Cover) -> None:

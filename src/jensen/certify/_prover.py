@@ -22,6 +22,7 @@ from jensen.certify._twins import JumpWeights
 from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.verifier import (
     Cover,
+    Everywhere,
     Ground,
     Kink,
     Layout,
@@ -34,6 +35,7 @@ from jensen.verifier import (
     Twins,
     node_to_json,
     sign_analysis,
+    unsettled,
 )
 
 Node: TypeAlias = tuple[tuple[Neuron, int], ...]
@@ -97,14 +99,15 @@ class Proving:
         """What signs of weights settle."""
         return sign_analysis(self.network, self.domain, self.wrt, self.twins)
 
-    @cached_property
-    def left(self) -> list[Neuron]:
-        """The neurons that they do not settle."""
-        return [
-            (layer, int(i))
-            for layer, settled in enumerate(self.signs.settled, start=1)
-            for i in np.flatnonzero(~settled)
-        ]
+    def left(self, stop: Callable[[], bool]) -> list[Neuron] | None:
+        """List the neurons that need a look at pieces of the domain; None if stopped before that is clear."""
+        everywhere, left = Everywhere(self.net, self.signs, self.twins), []
+        for neuron in unsettled(self.signs):
+            if stop():
+                return None
+            if not everywhere.settles(neuron):
+                left.append(neuron)
+        return left
 
     @cached_property
     def net(self) -> RationalNetwork:

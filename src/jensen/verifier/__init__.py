@@ -1,12 +1,13 @@
 """The independent checker of certificates: knows the network's weights and nothing of the search."""
 
+from jensen.verifier._adjoints import Everywhere
 from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
 from jensen.verifier._format import domain_to_json, node_from_json, node_to_json
 from jensen.verifier._kink import Ground, Kink, Multipliers
 from jensen.verifier._pieces import Cover, Implied, Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
-from jensen.verifier._signs import Signs, sign_analysis
+from jensen.verifier._signs import Signs, sign_analysis, unsettled
 from jensen.verifier._twins import Twins
 from jensen.verifier._verify import Replay, Verification, verify
 
@@ -14,6 +15,7 @@ __all__ = [
     "Bends",
     "Certificate",
     "Cover",
+    "Everywhere",
     "Ground",
     "Hull",
     "Implied",
@@ -36,5 +38,6 @@ __all__ = [
     "node_from_json",
     "node_to_json",
     "sign_analysis",
+    "unsettled",
     "verify",
 ]

@@ -16,9 +16,10 @@ from functools import cached_property
 
 from flint import fmpq
 
+from jensen.verifier._adjoints import adjoint_ranges, jump_terms, least
 from jensen.verifier._pieces import Piece
 from jensen.verifier._ranges import Ranges, over_kink, over_piece
-from jensen.verifier._rational import Neuron, RationalNetwork, Vector, applied, times
+from jensen.verifier._rational import Neuron, RationalNetwork, Vector, times
 from jensen.verifier._signs import Signs
 from jensen.verifier._twins import Twins
 
@@ -147,7 +148,11 @@ class Kink:
     def bound(self, options: Options, by: Multipliers) -> fmpq:
         """Bound the jump (or zero) from below by weak duality."""
         net, piece = self.net, self.piece
-        total, costs = self._adjoints(options, by) if by.jump else (ZERO, {})
+        total, costs = ZERO, dict[int, list[Vector]]()
+        if by.jump:
+            slopes = [[[c.slope for c in choices] for choices in layer] for layer in options]
+            ranges = adjoint_ranges(net, self.neuron[0], slopes)
+            total, costs = jump_terms(net, self.jump, self.neuron[0], slopes, ranges, by.g)
         sources: dict[int, Vector] = {0: [ZERO] * len(piece.lo)}
         """Coefficients of the activations h_k; h_0 is the input."""
         for layer, z in by.z.items():
@@ -166,66 +171,10 @@ class Kink:
                 extra = cost[i] if cost else [ZERO] * len(allowed)
                 if y or q or cost:
                     total += min(
-                        _least(y + c.slope * q, c.lo, c.hi) + e for c, e in zip(allowed, extra, strict=True)
+                        least(y + c.slope * q, c.lo, c.hi) + e for c, e in zip(allowed, extra, strict=True)
                     )
         if by.rows:
             total -= sum((m * r for m, r in zip(by.rows, piece.right, strict=True)), ZERO)
             onward = times(by.rows, piece.rows)
             sources[0] = [a + b for a, b in zip(sources[0], onward, strict=True)]
-        return total + sum(map(_least, sources[0], piece.lo, piece.hi), ZERO)
-
-    def _adjoints(self, options: Options, by: Multipliers) -> tuple[fmpq, dict[int, list[Vector]]]:
-        """Return the jump's constant part, and what each allowed slope of a later neuron adds at least."""
-        net, first = self.net, self.neuron[0]
-        ranges = self._adjoint_ranges(options)
-        total = self.jump.get(net.depth + 1, {}).get(0, ZERO)
-        kappa: dict[int, Vector] = {}
-        costs: dict[int, list[Vector]] = {}
-        for layer in range(first + 1, net.depth + 1):
-            own = self.jump.get(layer, {})
-            rho = [own.get(i, ZERO) for i in range(net.widths[layer - 1])]
-            for k in kappa.keys() & net.weights[layer - 1].keys():
-                rho = [a - b for a, b in zip(rho, applied(net.weights[layer - 1][k], kappa[k]), strict=True)]
-            given = by.g.get(layer) or [ZERO] * len(rho)
-            allowed = options[layer - 1]
-            kappa[layer] = [
-                -c[0].slope * r if len(c) == 1 else y for c, r, y in zip(allowed, rho, given, strict=True)
-            ]
-            lo, hi = ranges[layer]
-            costs[layer] = [
-                [_least(y + c.slope * r, a, b) for c in choices]
-                for choices, r, y, a, b in zip(allowed, rho, kappa[layer], lo, hi, strict=True)
-            ]
-            if layer in net.outputs:
-                total -= sum((y * c for y, c in zip(kappa[layer], net.outputs[layer], strict=True)), ZERO)
-        return total, costs
-
-    def _adjoint_ranges(self, options: Options) -> dict[int, tuple[Vector, Vector]]:
-        """Bound the adjoints of the later layers over the allowed slopes."""
-        net, first = self.net, self.neuron[0]
-        ranges: dict[int, tuple[Vector, Vector]] = {}
-        gated: dict[int, tuple[Vector, Vector]] = {}
-        for layer in range(net.depth, first, -1):
-            lo = list(net.outputs.get(layer) or [ZERO] * net.widths[layer - 1])
-            hi = list(lo)
-            for target, (low, high) in gated.items():
-                if layer in net.weights[target - 1]:
-                    plus, minus = net.signed[target - 1][layer]
-                    lo = _sum(lo, applied(plus, low), [-v for v in applied(minus, high)])
-                    hi = _sum(hi, applied(plus, high), [-v for v in applied(minus, low)])
-            ranges[layer] = lo, hi
-            ends = [
-                [c.slope * v for c in choices for v in (a, b)]
-                for choices, a, b in zip(options[layer - 1], lo, hi, strict=True)
-            ]
-            gated[layer] = [min(e) for e in ends], [max(e) for e in ends]
-        return ranges
-
-
-def _least(coefficient: fmpq, lo: fmpq, hi: fmpq) -> fmpq:
-    """Minimise coefficient * v over lo <= v <= hi."""
-    return coefficient * (lo if coefficient.p > 0 else hi) if coefficient else ZERO
-
-
-def _sum(*vectors: Vector) -> Vector:
-    return [sum(terms, ZERO) for terms in zip(*vectors, strict=True)]
+        return total + sum(map(least, sources[0], piece.lo, piece.hi), ZERO)

@@ -58,6 +58,15 @@ def sign_analysis(network: ReLUNetwork, domain: Domain, wrt: tuple[int, ...] | N
     return Signs(positive, negative, [s | ~m for s, m in zip(settled, moved[1:], strict=True)])
 
 
+def unsettled(signs: Signs) -> list[tuple[int, int]]:
+    """List the neurons that signs do not settle, as (layer, index)."""
+    return [
+        (layer, int(i))
+        for layer, settled in enumerate(signs.settled, start=1)
+        for i in np.flatnonzero(~settled)
+    ]
+
+
 def _settled(network: ReLUNetwork, positive: list[Flags], negative: list[Flags], twins: Twins) -> list[Flags]:
     """Propagate signs of derivatives backwards."""
     one = np.ones(1, dtype=bool)

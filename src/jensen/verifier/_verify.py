@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jensen.errors import CertificateError
-from jensen.network import Domain, ReLUNetwork, as_network
+from jensen.errors import CertificateError, DomainError
+from jensen.network import Domain, FloatArray, ReLUNetwork, as_network
+from jensen.verifier._adjoints import Everywhere
 from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
-from jensen.verifier._facet import Frame, Pattern, facet_holds
+from jensen.verifier._facet import Frame, Pattern, Thin, facet_holds
 from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
-from jensen.verifier._signs import sign_analysis
+from jensen.verifier._signs import sign_analysis, unsettled
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ def verify(
         If it is about another network, domain or choice of inputs, or does not prove its verdict.
     NetworkError, UnsupportedOperatorError, ModelFileError
         If the model cannot be read.
+    DomainError
+        If the domain asked for is none, or does not fit the model.
     """
+    if domain is not None and not isinstance(domain, Domain):
+        raise DomainError(f"a {type(domain).__name__} is no domain: pass a jensen.Box or jensen.Polytope")
     if not isinstance(certificate, Certificate):
         certificate = Certificate.load(certificate)
     network = as_network(model, output=output, input_shape=input_shape).network
@@ -97,11 +102,17 @@ def verify(
         )
     d = network.input_size
     certified = _inputs(certificate.wrt, d)
-    if domain is not None and not _same(domain, certificate.domain, d):
+    try:
+        region = _described(certificate.domain, d)
+    except DomainError as error:
+        raise CertificateError(f"the certificate's domain does not fit the network: {error}") from error
+    if domain is not None and not all(map(np.array_equal, _described(domain, d), region)):
         raise CertificateError("the certificate is about another domain than the one asked for")
     if wrt is not None and _inputs(wrt, d) != certified:
         raise CertificateError("the certificate is about other inputs (wrt) than those asked for")
     claim = certificate.verdict, network, certificate.domain, certificate.wrt
+    if {"convex": Proof, "not_convex": Violation}.get(certificate.verdict) is not type(certificate.proof):
+        raise CertificateError(f"the proof is not one of the verdict {certificate.verdict!r}")
     if isinstance(certificate.proof, Violation):
         _replay_violation(network, certificate.domain, certified, certificate.proof)
         return Verification(*claim, neurons=network.n_neurons)
@@ -110,15 +121,17 @@ def verify(
 
 
 def _inputs(wrt: Sequence[int] | None, d: int) -> frozenset[int]:
-    chosen = frozenset(range(d) if wrt is None else wrt)
+    try:
+        chosen = frozenset(range(d) if wrt is None else wrt)
+    except TypeError as error:
+        raise CertificateError(f"wrt must list numbers of inputs, such as (0, 2); got {wrt!r:.80}") from error
     if not chosen or not chosen <= set(range(d)):
         raise CertificateError(f"wrt names inputs that the network, which has {d}, does not have, or none")
     return chosen
 
 
-def _same(a: Domain, b: Domain, d: int) -> bool:
-    parts = [(*x.bounds(d), *x.inequalities(d)) for x in (a, b)]
-    return all(np.array_equal(p, q) for p, q in zip(*parts, strict=True))
+def _described(domain: Domain, d: int) -> list[FloatArray]:
+    return [*domain.bounds(d), *domain.inequalities(d)]
 
 
 def _replay_violation(network: ReLUNetwork, domain: Domain, wrt: frozenset[int], points: Violation) -> None:
@@ -147,11 +160,14 @@ def _replay_proof(
     _check_names(network, proof)
     proof.twins.check(network)
     signs = sign_analysis(network, domain, wrt, proof.twins)
-    left = [(k, int(i)) for k, s in enumerate(signs.settled, start=1) for i in np.flatnonzero(~s)]
+    if all(settled.all() for settled in signs.settled):
+        return network.n_neurons, 0, 0
+    net = RationalNetwork(network)
+    everywhere = Everywhere(net, signs, proof.twins)
+    left = [neuron for neuron in unsettled(signs) if not everywhere.settles(neuron)]
     settled, leaves, done = network.n_neurons - len(left), 0, 0
     if not left:
         return settled, 0, 0
-    net = RationalNetwork(network)
     replay = Replay(network, domain, wrt, proof)
     layout = Layout(net, domain, proof.cover)
     for index in layout.indices:
@@ -179,12 +195,10 @@ def _check_names(network: ReLUNetwork, proof: Proof) -> None:
                 for part in (node.z, node.g):
                     if any(not 1 <= k <= len(widths) or len(row) != widths[k - 1] for k, row in part.items()):
                         raise CertificateError("a leaf's multipliers do not fit the network's layers")
-            elif hasattr(node, "signs"):
+            elif isinstance(node, Thin):
                 named += node.signs
-    if any(not (1 <= k <= len(widths) and i < widths[k - 1]) for k, i in named):
+    if any(not (1 <= k <= len(widths) and 0 <= i < widths[k - 1]) for k, i in named):
         raise CertificateError("the certificate names a neuron that the network does not have")
-    if any(not 1 <= k <= len(widths) or not all(groups) for k, groups in proof.twins.groups.items()):
-        raise CertificateError("the certificate names twins in a layer that the network does not have")
 
 
 class Replay:
@@ -217,16 +231,20 @@ class Replay:
             If a case is missing, or a leaf proves nothing.
         """
         name = f"the tree of neuron {kink.neuron} on {where}"
-        pending: list[dict[Neuron, int]] = [{}]
+        decisions: dict[Neuron, int] = {}
+        pending: list[tuple[int, dict[Neuron, int]]] = [(0, {})]  # (decisions to keep, the one to add)
         leaves = 0
         for node in nodes:
             if not pending:
                 raise CertificateError(f"{name} goes on after its last case")
-            decisions = pending.pop()
+            depth, step = pending.pop()
+            while len(decisions) > depth:
+                decisions.popitem()
+            decisions |= step
             if isinstance(node, tuple):
                 if node == kink.neuron or node in decisions:
                     raise CertificateError(f"{name} splits twice on one neuron, or on its own")
-                pending += [{**decisions, node: 1}, {**decisions, node: 0}]
+                pending += [(len(decisions), {node: side}) for side in (1, 0)]
                 continue
             leaves += 1
             if not self.closes(kink, decisions, node):
