@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,8 +47,12 @@ def serve(pipe: Connection, memory: int, folder: Path) -> None:
         place = folder / f"{index}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        case = draw(name, seed, index, place)
-        pipe.send(case.note)
+        try:
+            case = draw(name, seed, index, place)
+        except Exception:  # noqa: BLE001 - the parent shows it and ends
+            pipe.send(traceback.format_exc())
+            return
+        pipe.send((case.note,))
         began = time.perf_counter()
         outcome = _judge(case)
         pipe.send((outcome, time.perf_counter() - began))
@@ -82,7 +87,10 @@ class Worker:
     def judge(self, name: str, seed: int, index: int) -> tuple[str, Outcome, float]:
         """Judge a case; a process that does not answer in time is killed. Return the case's note, too."""
         self._pipe.send((name, seed, index))
-        note = self._pipe.recv()
+        drawn = self._pipe.recv()
+        if isinstance(drawn, str):
+            raise SystemExit(f"{name} {seed}/{index} cannot be drawn:\n{drawn}")
+        (note,) = drawn
         try:
             if self._pipe.poll(self.seconds):
                 outcome, seconds = self._pipe.recv()

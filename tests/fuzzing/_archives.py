@@ -83,7 +83,7 @@ def _members(rng: Random, members: Members) -> tuple[bytes, str]:
     else:
         data = members.pop(name)
         if kind == "rename":
-            members[rng.choice(["a", "../" + name, name.upper(), name + "/", "/" + name, "\x00"])] = data
+            members[rng.choice(["a", "../" + name, name.upper(), name + "/", "/" + name, "a\x00b"])] = data
     return pack(members), f"{kind} {name}"
 
 

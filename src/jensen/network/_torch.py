@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind, OutputKind
 
-from jensen.errors import NetworkError
+from jensen.errors import JensenError, NetworkError
 from jensen.network._lowered import Lowered
 from jensen.network._numbers import as_output, as_shape
 from jensen.network.lowering._aten import is_smooth, packet
@@ -64,8 +64,12 @@ def from_torch(
         shape = _input_shape(module) if input_shape is None else input_shape
         exported = _export(module, shape)
         input_shape = shape
-    exported = _simplified(exported)
-    return lower(_program(exported, input_shape), output)
+    try:
+        return lower(_program(_simplified(exported), input_shape), output)
+    except JensenError:
+        raise
+    except _TRACING_ERRORS as error:
+        raise NetworkError(f"the model cannot be lowered: {type(error).__name__}: {error}") from error
 
 
 def _input_shape(module: torch.nn.Module) -> tuple[int, ...]:
@@ -148,7 +152,7 @@ def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> P
         target = spec.target
         assert target is not None
         source = exported.state_dict if target in exported.state_dict else exported.constants
-        constants[spec.arg.name] = source[target].detach().cpu()
+        constants[spec.arg.name] = _weights(target, source[target])
     # A constant among the outputs, such as None, has no name.
     outputs = [
         spec.arg.name
@@ -170,6 +174,15 @@ def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> P
     shape, batched = batch_axis(list(value.shape), sample_shape)
     nodes = [_node(n) for n in graph.nodes if n.op == "call_function"]
     return Program(constants, tensors[0], shape, batched, nodes, outputs, trusted=True)
+
+
+def _weights(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Detach a parameter or buffer; it must hold real numbers."""
+    if tensor.is_meta:
+        raise NetworkError(f"{name!r} lies on the meta device and holds no numbers; load the model's weights")
+    if tensor.is_complex():
+        raise NetworkError(f"{name!r} holds complex numbers ({tensor.dtype}); only real ones can be lowered")
+    return tensor.detach().cpu()
 
 
 def batch_axis(sizes: Sequence[Any], sample_shape: Sequence[int] | None) -> tuple[tuple[int, ...], bool]:
