@@ -355,6 +355,13 @@ def test_verdict_pictures(network: ReLUNetwork, domain: Any, wrt: Any, panels: i
     assert {"convex": "CONVEX", "not_convex": "NOT CONVEX"}[verdict.kind] in texts(figure).split("\n")
 
 
+def test_picture_of_a_proof_in_floating_point() -> None:
+    verdict = jensen.check(random_network(2, [6], 0, sign=True), exact=False)
+    assert verdict.kind == "convex_float"
+    figure = plot_verdict(verdict)
+    assert "CONVEX (in floating point, no certificate)" in texts(figure).split("\n")
+
+
 # Files
 
 
