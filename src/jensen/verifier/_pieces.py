@@ -8,12 +8,14 @@ largest of |x_i| and R x_0 equal to 1: in the near piece |x| <= R or in a far on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from flint import fmpq, fmpq_mat
 
 from jensen.errors import CertificateError
 from jensen.network import Domain, WholeSpace
+from jensen.verifier._dyadic import Dyadic
 from jensen.verifier._rational import RationalNetwork, Vector, matrix, rational, rationals
 
 Implied = tuple[int, int, float, list[tuple[int, fmpq]]]
@@ -27,7 +29,7 @@ class Cover:
     Attributes
     ----------
     radius : float
-        R; only used where the domain is not bounded.
+        R, a power of two; only used where the domain is not bounded.
     row_space : bool
         Work in the space of what the weights see of the input, y = W x, with every y allowed.
     implied : list of Implied
@@ -51,6 +53,26 @@ class Piece:
     hi: Vector
     rows: fmpq_mat
     right: Vector
+
+    @cached_property
+    def dyadic_inputs(self) -> list[Dyadic]:
+        """The same as `inputs`."""
+        return [Dyadic.of(w) for w in self.inputs]
+
+    @cached_property
+    def dyadic_biases(self) -> list[Dyadic]:
+        """The same as `biases`."""
+        return [Dyadic.column(b) for b in self.biases]
+
+    @cached_property
+    def dyadic_lo(self) -> Dyadic:
+        """The same as `lo`."""
+        return Dyadic.column(self.lo)
+
+    @cached_property
+    def dyadic_hi(self) -> Dyadic:
+        """The same as `hi`."""
+        return Dyadic.column(self.hi)
 
 
 class Layout:
@@ -90,8 +112,8 @@ class Layout:
         self._radius = float(cover.radius)
         self.indices = [0]
         if not self._alone:
-            if not 0 < self._radius < np.inf:
-                raise CertificateError(f"the radius {self._radius} does not bound a piece")
+            if not (0 < self._radius < np.inf and np.frexp(self._radius)[0] == 0.5):
+                raise CertificateError(f"the radius {self._radius} is no power of two")
             near = (np.maximum(low, -self._radius) <= np.minimum(high, self._radius)).all()
             far = np.stack([-low > self._radius, high > self._radius], axis=1).ravel()
             self.indices = [0] * int(near) + [1 + int(i) for i in np.flatnonzero(far)]

@@ -7,21 +7,23 @@ floats may choose slopes, and the multiplier of a cut, without entering any conc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from flint import fmpq, fmpq_mat
+from flint import fmpq
 
+from jensen.verifier._dyadic import Dyadic
 from jensen.verifier._pieces import Piece
-from jensen.verifier._rational import RationalNetwork, Vector, applied, matrix, outward
+from jensen.verifier._rational import RationalNetwork, Vector, outward
 
 Line = tuple[fmpq, fmpq]
 """(slope, intercept)."""
 
 ZERO, ONE = fmpq(0), fmpq(1)
-CHORD_BITS = 36
-"""Significant bits of the slopes of chords."""
+SLOPE_BITS = 36
+"""Significant bits of the slopes of chords, and of multipliers of cuts."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,22 @@ class Ranges:
         return any(lo > hi for lo, hi in ends)
 
 
+@dataclass(frozen=True)
+class Affine:
+    """rows[0] @ x + sum of rows[k] @ h_k + constant, a column of functions."""
+
+    rows: Mapping[int, Dyadic]
+    constant: Dyadic
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The hyperplane row @ x + offset = 0 through a piece."""
+
+    row: Dyadic
+    offset: Dyadic
+
+
 def over_piece(net: RationalNetwork, piece: Piece) -> Ranges:
     """Bound all pre-activations over a piece."""
     return _ranges(net, piece, None, None)
@@ -45,121 +63,111 @@ def over_piece(net: RationalNetwork, piece: Piece) -> Ranges:
 
 def over_kink(net: RationalNetwork, piece: Piece, known: Ranges, layer: int, i: int) -> Ranges:
     """Bound all pre-activations where neuron i of a layer is zero; `known` holds on all of the piece."""
-    cut = None
+    ranges = Ranges(list(known.lo), list(known.hi))
     if not net.weights[layer - 1]:  # only then does the kink cut the piece by a hyperplane
-        width = piece.inputs[layer - 1].ncols()
-        entries = piece.inputs[layer - 1].entries()
-        cut = entries[i * width : (i + 1) * width], piece.biases[layer - 1][i]
-    ranges = _ranges(net, piece, known, cut) if cut else Ranges(list(known.lo), list(known.hi))
+        inputs = piece.inputs[layer - 1]
+        width = inputs.ncols()
+        row = Dyadic.column(inputs.entries()[i * width : (i + 1) * width])
+        cut = Cut(row.transposed, Dyadic.column([piece.biases[layer - 1][i]]))
+        ranges = _ranges(net, piece, known, cut)
     lo, hi = list(ranges.lo[layer - 1]), list(ranges.hi[layer - 1])
     lo[i], hi[i] = max(lo[i], ZERO), min(hi[i], ZERO)
     ranges.lo[layer - 1], ranges.hi[layer - 1] = lo, hi
     return ranges
 
 
-def _ranges(
-    net: RationalNetwork, piece: Piece, known: Ranges | None, cut: tuple[Vector, fmpq] | None
-) -> Ranges:
+def _ranges(net: RationalNetwork, piece: Piece, known: Ranges | None, cut: Cut | None) -> Ranges:
     lows: list[Vector] = []
     highs: list[Vector] = []
-    lines: list[tuple[list[Line], list[Line]]] = []
-    levels: list[tuple[list[Line], list[Line]]] = []
+    lines: list[tuple[Affine, Affine]] = []
+    levels: list[tuple[Affine, Affine]] = []
     for layer in range(1, net.depth + 1):
+        z = _preactivations(net, piece, layer)
         ends = []
         for sign in (1, -1):
-            rows = {k: sign * w for k, w in net.weights[layer - 1].items()}
-            rows[0], constant = sign * piece.inputs[layer - 1], [sign * b for b in piece.biases[layer - 1]]
-            bounds = _above(net, piece, rows, constant, lines, cut)
+            form = z if sign > 0 else Affine({k: -w for k, w in z.rows.items()}, -z.constant)
+            bounds = _above(piece, form, lines, cut)
             if known is None and layer > 1:  # intervals are lines without slope
-                flat = _above(net, piece, rows, constant, levels, None)
-                bounds = [min(a, b) for a, b in zip(bounds, flat, strict=True)]
+                bounds = list(map(min, bounds, _above(piece, form, levels, None)))
             if known is not None:
                 old = known.hi[layer - 1] if sign > 0 else [-v for v in known.lo[layer - 1]]
-                bounds = [min(a, b) for a, b in zip(bounds, old, strict=True)]
+                bounds = list(map(min, bounds, old))
             ends.append([outward(b, up=True) for b in bounds])
         highs.append(ends[0])
         lows.append([-b for b in ends[1]])
-        spans = list(zip(lows[-1], highs[-1], net.slopes[layer - 1], strict=True))
-        lines.append(([_line(*s, True) for s in spans], [_line(*s, False) for s in spans]))
-        levels.append(([_level(*s, True) for s in spans], [_level(*s, False) for s in spans]))
+        if layer < net.depth:
+            spans = list(zip(lows[-1], highs[-1], net.slopes[layer - 1], strict=True))
+            up, down = ([_line(*span, above) for span in spans] for above in (True, False))
+            lines.append((_through(z, up), _through(z, down)))
+            if known is None:
+                top, bottom = ([_level(*span, above) for span in spans] for above in (True, False))
+                levels.append((_through(z, top), _through(z, bottom)))
     return Ranges(lows, highs)
 
 
-def _above(
-    net: RationalNetwork,
-    piece: Piece,
-    rows: dict[int, fmpq_mat],
-    constant: Vector,
-    lines: list[tuple[list[Line], list[Line]]],
-    cut: tuple[Vector, fmpq] | None,
-) -> Vector:
-    """Bound rows @ activations + constant from above; lines (above, below) enclose the activations."""
-    rows, constant = dict(rows), list(constant)
+def _preactivations(net: RationalNetwork, piece: Piece, layer: int) -> Affine:
+    rows = {k: net.dyadic(layer, k) for k in net.weights[layer - 1]}
+    return Affine({0: piece.dyadic_inputs[layer - 1], **rows}, piece.dyadic_biases[layer - 1])
+
+
+def _through(z: Affine, lines: list[Line]) -> Affine:
+    """Put pre-activations through lines."""
+    shift = Dyadic.column([intercept for _, intercept in lines])
+    if not any(slope for slope, _ in lines):
+        return Affine({}, shift)
+    slopes = Dyadic.diagonal([slope for slope, _ in lines])
+    return Affine({k: slopes * w for k, w in z.rows.items()}, slopes * z.constant + shift)
+
+
+def _above(piece: Piece, form: Affine, lines: list[tuple[Affine, Affine]], cut: Cut | None) -> Vector:
+    """Bound functions of the input and of activations, which lines (above, below) enclose, from above."""
+    rows, constant = dict(form.rows), form.constant
     for k in range(len(lines), 0, -1):
         if k not in rows:
             continue
+        plus, minus = rows.pop(k).parts
         above, below = lines[k - 1]
-        slopes = []
-        for r, row in enumerate(rows.pop(k).tolist()):
-            picked = [up if v.p > 0 else down for v, up, down in zip(row, above, below, strict=True)]
-            slopes.append([v * line[0] for v, line in zip(row, picked, strict=True)])
-            constant[r] += sum((v * line[1] for v, line in zip(row, picked, strict=True)), ZERO)
-        through = matrix(slopes, net.widths[k - 1])
-        if not any(through.entries()):
-            continue
-        shift = applied(through, piece.biases[k - 1])
-        constant = [a + b for a, b in zip(constant, shift, strict=True)]
-        for source, w in {**net.weights[k - 1], 0: piece.inputs[k - 1]}.items():
-            rows[source] = rows[source] + through * w if source in rows else through * w
-    return _box_maximum(piece, rows[0], constant, cut)
-
-
-def _box_maximum(piece: Piece, rows: fmpq_mat, constant: Vector, cut: tuple[Vector, fmpq] | None) -> Vector:
-    """Maximise affine functions over the piece's box, or bound the maximum over a cut through it."""
-    table = rows.tolist()
+        constant = constant + plus * above.constant - minus * below.constant
+        for part, line in ((plus, above), (-minus, below)):
+            for source, w in line.rows.items():
+                term = part * w
+                rows[source] = rows[source] + term if source in rows else term
+    rest = rows[0]
     if cut is not None:
-        for r, factor in enumerate(_multipliers(piece, table, cut)):
-            if factor:
-                table[r] = [v - factor * c for v, c in zip(table[r], cut[0], strict=True)]
-                constant = [*constant[:r], constant[r] - factor * cut[1], *constant[r + 1 :]]
-    return [
-        sum((v * (b if v.p > 0 else a) for v, a, b in zip(row, piece.lo, piece.hi, strict=True) if v), c)
-        for row, c in zip(table, constant, strict=True)
-    ]
+        factors = Dyadic.column(_multipliers(piece, rest, cut))
+        rest, constant = rest - factors * cut.row, constant - factors * cut.offset
+    plus, minus = rest.parts
+    return (constant + plus * piece.dyadic_hi - minus * piece.dyadic_lo).entries
 
 
-def _multipliers(piece: Piece, table: list[Vector], cut: tuple[Vector, fmpq]) -> Vector:
+def _multipliers(piece: Piece, rows: Dyadic, cut: Cut) -> Vector:
     """Choose, in floating point, how much of the cut to subtract from each row; any choice is sound.
 
     The bound is convex and piecewise linear in the multiplier, with breakpoints where a coefficient vanishes.
     """
-    support = [j for j, v in enumerate(cut[0]) if v]
-    if not support or not table:
-        return [ZERO] * len(table)
-    c = _floats([[row[j] for j in support] for row in table])
-    r = _floats([[cut[0][j] for j in support]])[0]
-    lo, hi = _floats([[side[j] for j in support] for side in (piece.lo, piece.hi)])
-    centre = float(_floats([[cut[1]]])[0, 0] + r @ (lo + hi) / 2)
+    support = [j for j, v in enumerate(cut.row.entries) if v]
+    m, n = rows.integers.nrows(), rows.integers.ncols()
+    if not support:
+        return [ZERO] * m
+    lo, hi, r = (np.array([_rounded(v[j]) for j in support]) for v in (piece.lo, piece.hi, cut.row.entries))
+    centre = r @ (lo + hi) / 2 + _rounded(cut.offset.entries[0])
     with np.errstate(all="ignore"):
-        breaks = c / r
-        order = np.argsort(breaks, axis=1)
+        order = np.argsort(rows.rough[:, support] / r, axis=1)
         weights = (np.abs(r) * (hi - lo) / 2)[order]
         slopes = 2 * np.cumsum(weights, axis=1) - weights.sum(axis=1, keepdims=True) - centre
     first = np.where((slopes >= 0).any(axis=1), (slopes >= 0).argmax(axis=1), len(support) - 1)
-    best = breaks[np.arange(len(table)), order[np.arange(len(table)), first]]
-    return [fmpq(*float(v).as_integer_ratio()) if np.isfinite(v) else ZERO for v in best]
+    chosen = [support[j] for j in order[np.arange(m), first]]
+    scale, entries = 1 << rows.exponent, rows.integers.entries()
+    ratios = [fmpq(entries[i * n + j], scale) / cut.row.entries[j] for i, j in enumerate(chosen)]
+    return [outward(v, up=True, bits=SLOPE_BITS) for v in ratios]
 
 
-def _floats(rows: list[Vector]) -> np.ndarray:
-    """Round to floats, good enough to choose by; beyond their range, NaN."""
-
-    def rounded(v: fmpq) -> float:
-        try:
-            return int(v.p) / int(v.q)
-        except OverflowError:
-            return float("nan")
-
-    return np.array([[rounded(v) for v in row] for row in rows])
+def _rounded(value: fmpq) -> float:
+    """Round to a float, NaN beyond their range: good enough to choose by."""
+    try:
+        return int(value.p) / int(value.q)
+    except OverflowError:
+        return float("nan")
 
 
 def _line(lo: fmpq, hi: fmpq, a: fmpq, above: bool) -> Line:
@@ -167,7 +175,7 @@ def _line(lo: fmpq, hi: fmpq, a: fmpq, above: bool) -> Line:
     if lo >= 0 or hi <= 0:
         return (ONE if lo >= 0 else a), ZERO
     if above == (a <= 1):
-        slope = outward((hi - a * lo) / (hi - lo), up=True, bits=CHORD_BITS)
+        slope = outward((hi - a * lo) / (hi - lo), up=True, bits=SLOPE_BITS)
     else:
         slope = ONE if hi >= -lo else a
     gaps = [ZERO, (a - slope) * lo, (1 - slope) * hi]

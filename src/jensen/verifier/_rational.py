@@ -10,6 +10,7 @@ from flint import fmpq, fmpq_mat
 from scipy import sparse
 
 from jensen.network import Matrix, ReLUNetwork
+from jensen.verifier._dyadic import Dyadic
 
 Vector = list[fmpq]
 Neuron = tuple[int, int]
@@ -41,7 +42,14 @@ class RationalNetwork:
         ]
         self.biases = [rationals(layer.bias) for layer in network.layers]
         self.slopes = [rationals(layer.negative_slope) for layer in network.layers]
+        self._dyadic: dict[tuple[int, int], Dyadic] = {}
         self.outputs = {k: _rows(w)[0] for k, w in network.output_weights.items() if k}
+
+    def dyadic(self, target: int, source: int) -> Dyadic:
+        """Weights from hidden layer `source` into hidden layer `target`."""
+        if (target, source) not in self._dyadic:
+            self._dyadic[target, source] = Dyadic.of(self.weights[target - 1][source])
+        return self._dyadic[target, source]
 
     @cached_property
     def signed(self) -> list[dict[int, tuple[fmpq_mat, fmpq_mat]]]:
