@@ -96,7 +96,7 @@ class Pipeline:
         if self.certify is not False:
             stages.append(("prove", self._prove))
         for name, stage in stages:
-            if name != "prove" and not self.ledger.left:
+            if self.certificate is not None or (name != "prove" and not self.ledger.left):
                 continue
             if self.journal is not None and name in self.journal.done:
                 continue
@@ -145,14 +145,11 @@ class Pipeline:
             certificate,
         )
 
-    def _tell(self, stage: str) -> None:
+    def _tell(self, stage: str, settled: int | None = None) -> None:
         if self.progress is not None:
             ledger = self.ledger
-            self.progress(
-                Progress(
-                    stage, ledger.total - ledger.left, ledger.total, ledger.smallest_jump, self.clock.elapsed
-                )
-            )
+            done = ledger.total - ledger.left if settled is None else settled
+            self.progress(Progress(stage, done, ledger.total, ledger.smallest_jump, self.clock.elapsed))
 
     def _rules(self) -> dict[str, Any]:
         """Signs of the weights, and neurons that the chosen inputs cannot switch."""
@@ -163,6 +160,10 @@ class Pipeline:
         for bound, moved in zip(bounds, moved_by(self.network, moving), strict=True):
             bound[~moved] = inf
         self.ledger.settle("rules", bounds)
+        if self.certify is not False and not self.ledger.left:
+            signs = sign_analysis(self.network, self.domain, self.wrt, Twins())
+            if all(settled.all() for settled in signs.settled):
+                self._certified(Twins(), Cover())
         return {}
 
     def _falsify(self) -> dict[str, Any]:
@@ -224,6 +225,9 @@ class Pipeline:
         from joblib import effective_n_jobs
 
         def tell(so_far: Branching) -> None:
+            if stage == "prove":  # the ledger knows better bounds
+                self._tell(stage, self.ledger.total - len(neurons) + len(so_far.proved))
+                return
             for neuron, bound in so_far.proved.items():
                 self.ledger.settle_one(stage, neuron, bound)
             self._tell(stage)
@@ -241,14 +245,9 @@ class Pipeline:
 
     def _prove(self) -> dict[str, Any]:
         """Settle every neuron again, in rational arithmetic, where that has not happened on the way."""
-        question = self.question
-        plain = sign_analysis(self.network, self.domain, self.wrt, Twins())
-        if all(settled.all() for settled in plain.settled):
-            self._certified(Twins(), Cover())
-            return {"by": "signs"}
-        proving = question.proving
         if not is_easily_proved(self.network):
-            return {"by": "nothing: too large for rational arithmetic"}
+            return {"left out": "too large for rational arithmetic"}
+        proving = self.question.proving
         patience = inf if self.certify else max(5.0, self.clock.elapsed)
         began = perf_counter()
         left = proving.left(lambda: self.clock.over or perf_counter() - began > patience)
@@ -304,5 +303,7 @@ class Pipeline:
         elif found.complete:
             self.ledger.see(worst)
             # Every jump was found nonnegative exactly; its float image may fall below zero by rounding.
-            self.ledger.settle("enumerate", [np.maximum(jumps, 0.0) for jumps in worst])
+            open_jumps = zip(self.ledger.lower, worst, strict=True)
+            bounds = [np.where(lower < 0, np.maximum(jumps, 0.0), lower) for lower, jumps in open_jumps]
+            self.ledger.settle("enumerate", bounds)
         return {"regions": found.n_regions, "frontiers": found.n_frontiers}

@@ -229,6 +229,12 @@ def relaxed_kink(kink: Kink) -> tuple[Intervals, list[NDArray[np.int8]]]:
     return Intervals(lows, highs), signs
 
 
+def least_jump(kink: Kink) -> float:
+    """Bound a kink's jump from below by signs and bounds alone; +inf where nothing has these signs."""
+    options = kink.options({})
+    return np.inf if options is None else _rounded(kink.bound(options, Multipliers()), -np.inf)
+
+
 def _rounded(value: fmpq, outward: float) -> float:
     nearest = to_float(value)
     if not np.isfinite(nearest):

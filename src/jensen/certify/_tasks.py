@@ -17,7 +17,7 @@ from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._pieces import Piece
 from jensen.certify._probe import Probe
 from jensen.certify._programme import Neuron, Programme
-from jensen.certify._prover import ROOT, Node, ProvedLeaf, Prover, Proving, relaxed_kink
+from jensen.certify._prover import ROOT, Node, ProvedLeaf, Prover, Proving, least_jump, relaxed_kink
 from jensen.certify._relax import Cut, relaxed_bounds
 from jensen.certify._rules import jump_lower_bounds
 from jensen.certify._twins import JumpWeights
@@ -131,11 +131,11 @@ def run(
 ) -> Outcome:
     """Carry out a task for at most some seconds."""
     deadline = perf_counter() + seconds
-    programme, prover = _prepare(question, ground, cover, task)
+    programme, prover, bound = _prepare(question, ground, cover, task)
     if prover is not None and record is not None:
         prover.record = partial(record, task.neuron, ground.piece.index)
     if programme is None:
-        return Outcome(task, Search(), None)
+        return Outcome(task, Search(lower_bound=bound), None)
     probe = Probe(
         question.network, question.domain, question.exact, question.jumps, ground.piece, task.neuron
     )
@@ -149,23 +149,26 @@ def run(
 
 def _prepare(
     question: Question, ground: Ground, cover: Cover, task: Task
-) -> tuple[Programme | None, Prover | None]:
-    """Build a task's linear programme and its prover; no programme where bounds settle it at once."""
+) -> tuple[Programme | None, Prover | None, float]:
+    """Build a task's linear programme and its prover; where bounds settle it at once, only a bound."""
     if not question.certified:
         intervals = ground.kink(task.neuron)
         if intervals is None:
-            return None, None
-        return Programme(ground.piece, task.neuron, intervals, question.jumps), None
-    proving = question.proving
-    exact = proving.ground(ground.piece.index, cover)
-    if exact.empty or exact.at_once(task.neuron):
-        return None, None
-    kink = proving.kink(task.neuron, ground.piece.index, cover)
-    if task.nodes == (ROOT,) and kink.closes({}, Multipliers()):
-        return None, None
+            return None, None, np.inf
+        return Programme(ground.piece, task.neuron, intervals, question.jumps), None, -np.inf
+    proving, index = question.proving, ground.piece.index
+    exact = proving.ground(index, cover)
+    if exact.empty or exact.kinkless(task.neuron):
+        return None, None, np.inf
+    fresh, coarse = task.nodes == (ROOT,), exact.coarse_kink(task.neuron)
+    if fresh and coarse.closes({}, Multipliers()):
+        return None, None, least_jump(coarse)
+    kink = proving.kink(task.neuron, index, cover)
+    if fresh and kink.closes({}, Multipliers()):
+        return None, None, least_jump(kink)
     intervals, signs = relaxed_kink(kink)
     programme = Programme(ground.piece, task.neuron, intervals, question.jumps, signs)
-    return programme, Prover(kink, programme, proving.replay)
+    return programme, Prover(kink, programme, proving.replay), -np.inf
 
 
 def execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,9 +20,9 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         If the file cannot be written.
     """
     target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    name = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(name, "xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

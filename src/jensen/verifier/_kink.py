@@ -100,7 +100,11 @@ class Ground:
 
     def at_once(self, neuron: Neuron) -> bool:
         """Whether bounds over the piece settle a neuron without a look at its kink."""
-        return self.kinkless(neuron) or Kink(self, neuron, self.ranges).closes({}, Multipliers())
+        return self.kinkless(neuron) or self.coarse_kink(neuron).closes({}, Multipliers())
+
+    def coarse_kink(self, neuron: Neuron) -> Kink:
+        """Take the bounds over the piece for those over one neuron's kink."""
+        return Kink(self, neuron, self.ranges)
 
     def kink(self, neuron: Neuron) -> Kink:
         """Bound everything over one neuron's kink."""

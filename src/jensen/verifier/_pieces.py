@@ -14,7 +14,7 @@ import numpy as np
 from flint import fmpq, fmpq_mat
 
 from jensen.errors import CertificateError
-from jensen.network import Domain, WholeSpace
+from jensen.network import Domain
 from jensen.verifier._dyadic import Dyadic
 from jensen.verifier._rational import RationalNetwork, Vector, matrix, rational, rationals
 
@@ -101,7 +101,7 @@ class Layout:
         A, b = domain.inequalities(d)
         low, high = _implied_box(lo, hi, A, b, cover.implied)
         if cover.row_space:
-            if not isinstance(domain, WholeSpace):
+            if len(b) or np.isfinite(lo).any() or np.isfinite(hi).any():
                 raise CertificateError("only the whole space can be seen through the network's first weights")
             self._inputs, d = _row_space(net)
             lo, hi, A = np.full(d, -np.inf), np.full(d, np.inf), np.zeros((0, d))

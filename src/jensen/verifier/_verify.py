@@ -174,9 +174,11 @@ def _replay_proof(
         ground = Ground(net, layout.piece(index), signs, proof.twins)
         for neuron in left:
             tree = proof.trees.get((neuron, index))
-            if tree is None and ground.at_once(neuron):
+            if tree is None:
+                if not ground.at_once(neuron):  # then bounds over the kink must do
+                    replay.tree(ground.kink(neuron), [Multipliers()], f"piece {index}")
                 continue
-            leaves += replay.tree(ground.kink(neuron), tree or [Multipliers()], f"piece {index}")
+            leaves += replay.tree(ground.kink(neuron), tree, f"piece {index}")
             done += 1
             if progress is not None:
                 progress(done, len(proof.trees))
