@@ -50,13 +50,20 @@ def _quiet(_: Any) -> None:
     """Take a report of progress."""
 
 
+def _told(value: Any) -> str:
+    try:
+        return str(value)[:60]
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        return "very many digits"
+
+
 def arguments(rng: Random, folder: Path) -> Question:
     """Ask about a small network, given in some way, with one or two arguments that make no sense."""
     network, domain = network_case(rng)
     chosen = {name: rng.choice(ODD[name]) for name in rng.sample(list(ODD), rng.choice([1, 1, 2]))}
     if chosen.get("progress") is print:
         chosen["progress"] = _quiet
-    note = ", ".join(f"{k}={str(v)[:60]!r}" for k, v in chosen.items())
+    note = ", ".join(f"{k}={_told(v)!r}" for k, v in chosen.items())
     where = chosen.pop("domain", domain)
     kind = rng.choice(["network", "network", "file", "onnx", "module"])
     model: Any = network
