@@ -452,3 +452,27 @@ def test_how_the_certificate_came_about(proof: Path) -> None:
     assert "\n  certificate  signs of weights alone\n" in icnn
     square = report_text(jensen.check(MODELS / "convex_not_icnn.pt2", jensen.Box(0, 1)))
     assert "\n  certificate  signs of weights and exact bounds alone\n" in square
+
+
+def test_resumed_checks_write_the_same_certificate(
+    tmp_path: Path, market: Path, proof: Path, call: Callable[..., Answer]
+) -> None:
+    journal, second = tmp_path / "journal", tmp_path / "second.json"
+    words = ["check", MODELS / "skip.onnx", "--domain", market, "--wrt", "0,1", "--resume", journal]
+    code, first, _ = call(*words)
+    assert (code, first["verdict"]) == (0, "convex")
+    lines = journal.read_bytes()
+    assert lines.count(b"\n") > 3
+    code, _, _ = call(*words, "--certificate", second)
+    assert code == 0
+    assert journal.read_bytes() == lines
+    assert (
+        jensen.verify(second, MODELS / "skip.onnx").trees == jensen.verify(proof, MODELS / "skip.onnx").trees
+    )
+    code, answer, _ = call("check", MODELS / "icnn.pt2", "--resume", journal)
+    assert (code, answer["kind"]) == (3, "JournalError")
+    code, answer, _ = call(*words, "--method", "enumerate")
+    assert code == 3
+    code, answer, _ = call(*words[:-1], market)
+    assert code == 3
+    assert market.read_text() == MARKET

@@ -134,16 +134,15 @@ def describe_lowering(error: float) -> str:
 def describe_certificate(verdict: Verdict) -> str:
     """Put into words how a certificate of convexity came about, or why there is none."""
     proving = next((stage for stage in verdict.stages if stage.name == "prove"), None)
-    by = "" if proving is None else str(proving.details.get("by", ""))
     if verdict.certificate is None:
         if proving is None:
             return "none was made"
-        return f"none: {by.removeprefix('nothing: ') or 'an exact proof takes longer than the search did'}"
+        return f"none: {proving.details.get('left out', 'an exact proof takes longer than the search did')}"
     size = certificate_size(verdict.certificate)
     if size["trees"]:
         trees, leaves = count(size["trees"], "case tree"), count(size["leaves"], "leaf", "leaves")
         return f"{trees}, {leaves}, replayed exactly"
-    return "signs of weights alone" if by == "signs" else "signs of weights and exact bounds alone"
+    return "signs of weights alone" if proving is None else "signs of weights and exact bounds alone"
 
 
 def describe_inputs(inputs: Sequence[int]) -> str:

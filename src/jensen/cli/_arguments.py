@@ -31,7 +31,7 @@ def parse_inputs(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    from jensen.network.lowering._tape import MAX_INPUTS
+    from jensen.network._numbers import MAX_INPUTS
 
     chosen: set[int] = set()
     for part in text.split(","):

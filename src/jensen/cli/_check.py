@@ -32,7 +32,7 @@ EPILOG = "\n\n".join(
         "  jensen check model.pt2 --box -1 1 --time-limit 60",
         "  jensen check model.onnx --domain box.json --wrt 0,2,5-7 --json",
         "  jensen check model.onnx --plot verdict.png",
-        "  jensen check model.onnx --certificate proof.json",
+        "  jensen check model.onnx --certificate proof.json --resume progress.jsonl",
         "[bold]Exit codes[/bold]",
         "  0 convex, 1 not convex, 2 unknown",
         "  3 usage or bad input, or a picture or certificate that was asked for was not written",
@@ -109,6 +109,15 @@ def check(
             help="Write what proves the verdict, for jensen verify; implies --exact.",
         ),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FILE",
+            callback=check_target,
+            help="Take down every proved case in FILE, and go on from it: after a time limit, Ctrl-C, a crash.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
     plot: Annotated[
         Path | None,
@@ -129,7 +138,9 @@ def check(
     moving = parse_inputs(wrt)
     shape = parse_shape(input_shape)
     where = choose_domain(box, domain)
-    check_spared(certificate, "--certificate", {"model": model, "domain": domain, "picture": plot})
+    named = {"model": model, "domain": domain, "picture": plot}
+    check_spared(certificate, "--certificate", named)
+    check_spared(resume, "--resume", {**named, "certificate": certificate})
     with check_bar(f"reading {model.name}", quiet) as progress:
         from jensen import check as decide
         from jensen.certify._report import report
@@ -145,6 +156,7 @@ def check(
             seed=seed,
             method=method,
             exact=True if exact is None and certificate is not None else exact,
+            resume=resume,
             progress=progress,
         )
     print_answer(lambda: report(verdict), verdict.to_dict, as_json, quiet)
