@@ -411,7 +411,9 @@ def test_arguments_that_make_no_sense_are_refused(name: str) -> None:
             jensen.check(from_arrays([[[1.0]], [[1.0]]]), **options)
 
 
-@pytest.mark.parametrize("shape", ["2", 2, (2.5,), (0,), (-1,), (None,), (True,), (10**30,)])
+@pytest.mark.parametrize(
+    "shape", ["2", 2, (2.5,), (0,), (-1,), (None,), (True,), (10**30,), (2**62, 4), (2**20, 2**20)]
+)
 def test_input_shapes_that_make_no_sense_are_refused(shape: Any) -> None:
     with pytest.raises(NetworkError):
         from_torch(nn.Linear(2, 1), shape)

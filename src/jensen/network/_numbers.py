@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from operator import index
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from jensen.errors import JensenError, NetworkError
 
+MAX_INPUTS = 1 << 22
+"""No model may have more inputs than this."""
 _LARGEST = 1 << 63
 
 
@@ -67,6 +70,8 @@ def as_shape(value: Any) -> tuple[int, ...] | None:
     shape = tuple(as_whole(n, "a size of input_shape") for n in value)
     if min(shape, default=1) < 1:
         raise NetworkError(f"the sizes of input_shape must be positive, got {shape}")
+    if prod(shape) > MAX_INPUTS:
+        raise NetworkError(f"input_shape {shape} makes more inputs than {MAX_INPUTS}, the limit")
     return shape
 
 

@@ -20,8 +20,8 @@ from scipy import sparse
 
 from jensen.errors import JensenError, ModelFileError
 from jensen.network._npy import read_header
+from jensen.network._numbers import MAX_INPUTS
 from jensen.network._relu_network import Layer, Matrix, ReLUNetwork
-from jensen.network.lowering._tape import MAX_INPUTS
 
 FORMAT, VERSION = "jensen.network", 1
 _MAX_HEADER = 1 << 24

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from jensen.errors import NetworkError
+from jensen.network._numbers import MAX_INPUTS
 from jensen.network._relu_network import FloatArray, Layer, Matrix, ReLUNetwork
 from jensen.network.lowering import _matrix
 from jensen.network.lowering._expression import Expression, constant_expression, stack
@@ -20,8 +21,6 @@ MAX_ELEMENTS = 1 << 28
 """No constant of a model may have more elements than this: a guard against absurd files."""
 MAX_SYMBOLS = 1 << 24
 """No tensor that depends on the input may have more elements than this; each costs a row of a matrix."""
-MAX_INPUTS = 1 << 22
-"""No model may have more inputs than this."""
 
 
 @dataclass(frozen=True, eq=False)
