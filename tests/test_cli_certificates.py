@@ -426,7 +426,7 @@ def verdict_of(stage: StageReport | None, certificate: Certificate | None) -> Ve
     ("details", "words"),
     [
         (None, "none was made"),
-        ({"by": "nothing: too large for rational arithmetic"}, "none: too large for rational arithmetic"),
+        ({"left out": "too large for rational arithmetic"}, "none: too large for rational arithmetic"),
         ({"nodes": 7}, "none: an exact proof takes longer than the search did"),
     ],
 )
@@ -466,9 +466,8 @@ def test_resumed_checks_write_the_same_certificate(
     code, _, _ = call(*words, "--certificate", second)
     assert code == 0
     assert journal.read_bytes() == lines
-    assert (
-        jensen.verify(second, MODELS / "skip.onnx").trees == jensen.verify(proof, MODELS / "skip.onnx").trees
-    )
+    trees = [jensen.verify(file, MODELS / "skip.onnx").trees for file in (second, proof)]
+    assert trees[0] == trees[1] > 0
     code, answer, _ = call("check", MODELS / "icnn.pt2", "--resume", journal)
     assert (code, answer["kind"]) == (3, "JournalError")
     code, answer, _ = call(*words, "--method", "enumerate")

@@ -115,7 +115,7 @@ def check(
             "--resume",
             metavar="FILE",
             callback=check_target,
-            help="Take down every proved case in FILE, and go on from it: after a time limit, Ctrl-C, a crash.",
+            help="Take down what is proved in FILE, and go on from it: after a time limit, Ctrl-C, a crash.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
