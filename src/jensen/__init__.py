@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jensen import nn
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
         CertificateError,
@@ -75,6 +76,8 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
+_ROOMS = ("nn",)
+
 __all__ = [
     "Box",
     "Certificate",
@@ -107,6 +110,7 @@ __all__ = [
     "load_domain",
     "load_model",
     "load_network",
+    "nn",
     "plot_jumps",
     "plot_regions",
     "plot_verdict",
@@ -118,7 +122,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room."""
+    """Import a public name from its room, or a room that users see as such."""
+    if name in _ROOMS:
+        return import_module(f"jensen.{name}")
     if name in _HOME_OF:
         return getattr(import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'jensen' has no attribute {name!r}")
