@@ -187,9 +187,10 @@ def facet_holds(
         and all(_value(p, claim.point) > 0 for p in frame.positive.values())
         and all(_value(row(u), claim.point) > 0 or not any(flat.reduce(row(u))) for u in everyone)
     )
+    if not inside:
+        return False
     step = [*claim.direction, fmpq(0)]
-    along = all(not _dot(e, step) for e in frame.equalities) and _dot(kink, step) != 0
-    if not (inside and along):
+    if any(_dot(e, step) for e in frame.equalities) or not _dot(kink, step):
         return False
     forward, backward = network.exact.one_sided_slopes(_fractions(claim.point), _fractions(claim.direction))
     return forward + backward >= 0
