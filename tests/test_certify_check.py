@@ -276,3 +276,18 @@ def test_verdicts_are_consistent(seed: int) -> None:
     else:
         assert verdict.margin < 0
         assert verdict.kind == "not_convex"
+
+
+@pytest.mark.parametrize(
+    ("weights", "biases"),
+    [
+        ([[[1.0], [1.0]], [[-1.0, 1e300]]], [[0.0, -5e-324], [0.0]]),
+        ([[[1e300], [-1e300], [1e300]], [[-1.0, 1e300, 1e300]]], [[0.0, -5e-324, -5e-324], [0.0]]),
+        ([[[1.7e308], [1.7e308]], [[-1e308, -1e308]]], [[0.0, 1e308], [0.0]]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_witnesses_at_the_ends_of_the_range_of_floats(weights: Any, biases: Any) -> None:
+    verdict = jensen.check(jensen.from_arrays(weights, biases))
+    assert verdict.kind == "not_convex"
+    assert "NOT CONVEX" in str(verdict)

@@ -121,8 +121,8 @@ def test_bounding_boxes_contain_the_polyhedron(seed: int) -> None:
         assert all(m > 0 for _, m in combination)
         (high if sign > 0 else low)[j] = sign * bound
     for j in range(d):
-        for sign, end in ((-1.0, -low[j]), (1.0, high[j])):
-            found = linprog(-sign * np.eye(d)[j], A_ub=A, b_ub=b, bounds=[(None, None)] * d)
+        for side, end in ((-1.0, -low[j]), (1.0, high[j])):
+            found = linprog(-side * np.eye(d)[j], A_ub=A, b_ub=b, bounds=[(None, None)] * d)
             assert end == (np.inf if found.fun is None else pytest.approx(-found.fun, abs=1e-9))
 
 

@@ -10,7 +10,7 @@ import plain
 import pytest
 
 from jensen.certify._pieces import Piece, pieces
-from jensen.certify._programme import Programme
+from jensen.certify._programme import Neuron, Programme
 from jensen.certify._rows import Expression
 from jensen.certify._tasks import Ground
 from jensen.certify._twins import JumpWeights
@@ -20,8 +20,8 @@ from jensen.network import Box, Layer, Polytope, ReLUNetwork, WholeSpace
 class Recorded(Programme):
     """Notes which columns hold an adjoint and its product with an indicator."""
 
-    def _product(self, g: Expression, a: int, low: float, high: float) -> int:
-        gated = super()._product(g, a, low, high)
+    def _product(self, neuron: Neuron, g: Expression, a: int, low: float, high: float) -> int:
+        gated = super()._product(neuron, g, a, low, high)
         self.__dict__.setdefault("gates", []).append((a, gated - 1, gated))
         return gated
 

@@ -30,16 +30,10 @@ from jensen.network import (
     save_network,
 )
 
-SLOW = {("numbers", 0), ("numbers", 7)}
-"""Cases that take longer than a test may: kinks so close that a witness takes many exact evaluations."""
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_answer_is_right_or_a_clear_error(name: str, tmp_path: Path) -> None:
     for index in range(10):
-        if (name, index) in SLOW:
-            continue
         folder = tmp_path / str(index)
         folder.mkdir()
         case = draw(name, 2026, index, folder)

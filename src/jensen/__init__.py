@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jensen import nn
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
+        ArgumentError,
         CertificateError,
         CertificateFileError,
         DomainError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "jensen.certify": ("NeuronReport", "Progress", "StageReport", "Verdict", "Witness", "check"),
     "jensen.errors": (
+        "ArgumentError",
         "CertificateError",
         "CertificateFileError",
         "DomainError",
@@ -79,6 +81,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = ("nn",)
 
 __all__ = [
+    "ArgumentError",
     "Box",
     "Certificate",
     "CertificateError",

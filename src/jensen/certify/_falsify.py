@@ -26,7 +26,7 @@ from jensen.network import Domain, FloatArray, ReLUNetwork
 GRID = np.linspace(0.0, 1.0, 17)
 """Where f is sampled along a line."""
 CELLS = 2_000_000
-"""Numbers that one batch of pre-activations may hold."""
+"""Numbers that one batch of points or pre-activations may hold."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Falsifier:
             [np.full(n, np.inf) for n in network.widths],
             [np.empty((0, network.input_size)) for _ in network.widths],
         )
-        self.budget = max(CELLS // max(network.n_neurons, 1), 16)
+        self.budget = max(CELLS // max(network.n_neurons, network.input_size), 16)
 
     def along_lines(self, rounds: int, deadline: float) -> None:
         """Look along random lines, in rounds of growing size; every other one near the worst kinks seen.

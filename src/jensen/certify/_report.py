@@ -264,8 +264,8 @@ def _witness(witness: Witness) -> list[RenderableType]:
 
 def _telling_digits(witness: Witness) -> int:
     """Return how many digits it takes to tell f at the middle from the chord, as far as float64 goes."""
-    ratio = abs(to_float(witness.fm)) / max(to_float(witness.violation), 1e-300)
-    return int(np.clip(np.ceil(np.log10(max(ratio, 1.0))) + 2, 4, 16))
+    ratio = to_float(abs(witness.fm) / witness.violation)
+    return 4 if ratio <= 100.0 else 16 if ratio >= 1e14 else math.ceil(math.log10(ratio)) + 2
 
 
 def _point(point: Sequence[Fraction]) -> str:

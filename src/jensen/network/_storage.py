@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from jensen.errors import JensenError, ModelFileError
+from jensen.network._atomic import written_at_once
 from jensen.network._npy import read_header
 from jensen.network._numbers import MAX_INPUTS
 from jensen.network._relu_network import Layer, Matrix, ReLUNetwork
@@ -58,20 +56,11 @@ def save_network(network: ReLUNetwork, path: str | Path) -> None:
     }
     arrays["output.bias"] = np.array(network.output_bias)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+        with written_at_once(path) as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
     except OSError as error:
-        raise ModelFileError(f"cannot write {target}: {error}") from error
+        raise ModelFileError(f"cannot write {path}: {error}") from error
 
 
 def _store(
