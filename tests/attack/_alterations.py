@@ -78,6 +78,22 @@ def _parts_of_leaf(rng: Random, content: Content, _: Sample) -> bool:
     return True
 
 
+def _sizes(rng: Random, content: Content, _: Sample) -> bool:
+    """A vector, of multipliers or of a point, grows or shrinks."""
+    found: list[list[Any]] = [v for leaf in multipliers(content) for v in vectors(leaf)]
+    found += [leaf[name] for leaf in leaves(content, "point") for name in ("point", "direction")]
+    found += [content["proof"][name] for name in "xy" if name in content["proof"]]
+    found += [hull["interior"] for hull in [content["proof"].get("hull")] if hull]
+    if not found:
+        return False
+    values = rng.choice(found)
+    if rng.random() < 0.5:
+        values.pop(rng.randrange(len(values)))
+    else:
+        values.append(values[-1])
+    return True
+
+
 def _tree(rng: Random, content: Content, at_least: int) -> list[Any] | None:
     found: list[list[Any]] = [tree for _, _, tree in trees(content) if len(tree) >= at_least]
     return rng.choice(found) if found else None
@@ -361,6 +377,7 @@ ALTERATIONS: dict[str, Alteration] = {
     "a leaf's scale": _scale,
     "what a leaf claims": _claim,
     "a leaf's parts": _parts_of_leaf,
+    "sizes": _sizes,
     "a leaf dropped": _leaf_dropped,
     "a leaf doubled": _leaf_doubled,
     "leaves swapped": _leaves_swapped,

@@ -2,8 +2,8 @@
 
 A pattern of signs turns the kink into a hyperplane and every other neuron into an affine function on it.
 The facet needs no bound on the jump if no allowed direction crosses it, or if it has no point where all that
-can be strict is strict: then it is no frontier. Otherwise the slopes on both sides of one relative-interior
-point tell the jump, whichever and however many neurons switch there.
+can be strict is strict: then it is no frontier. Otherwise the slopes on both sides of one point where it is
+(in the domain or not: they are the same at all of these) tell the jump, however many neurons switch there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Thin:
 
 @dataclass(frozen=True)
 class Bends:
-    """A relative-interior point, and a direction across, along which the slope does not decrease."""
+    """A point where what the facet keeps strict is strict, and a direction across: there f bends upwards."""
 
     point: Vector
     direction: Vector
@@ -184,7 +184,6 @@ def facet_holds(
         known > network.depth
         and len(claim.point) == len(claim.direction) == d
         and not any(_value(e, claim.point) for e in [*frame.equalities, kink])
-        and all(_value(p, claim.point) > 0 for p in frame.positive.values())
         and all(_value(row(u), claim.point) > 0 or not any(flat.reduce(row(u))) for u in everyone)
     )
     if not inside:
