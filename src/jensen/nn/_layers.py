@@ -37,6 +37,13 @@ class NonnegativeLayer(nn.Module):
             state_dict[original] = value
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Accept a `Parameter` where torch accepts a tensor only: ``layer.weight = Parameter(w)``."""
+        if param is not None and parametrize.is_parametrized(self, name):
+            setattr(self, name, param.detach())
+        else:
+            super().register_parameter(name, param)
+
     def _recipe(self) -> tuple[type[nn.Module], list[str]]:
         parametrised = self.get_submodule("parametrizations") if parametrize.is_parametrized(self) else None
         names = [] if parametrised is None else [name for name, _ in parametrised.named_children()]
