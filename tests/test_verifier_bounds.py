@@ -218,11 +218,9 @@ def test_bounds_of_the_jump_hold_at_every_point_and_pattern(seed: int) -> None:
     ground = Ground(net, piece, signs, twins)
     kink = ground.kink(neuron)
     if piece.alone:  # then bounds over the piece hold on all of the domain
-        lo, hi = ground.ranges.lo, ground.ranges.hi
-        up = [known & [bool(v > 0) for v in vs] for known, vs in zip(signs.positive, hi, strict=True)]
-        down = [
-            known & [bool(v < 0) for v in lo] for known, (lo, _) in zip(signs.negative, ends, strict=True)
-        ]
+        lows, highs = ground.ranges.lo, ground.ranges.hi
+        up = [known & [bool(v > 0) for v in row] for known, row in zip(signs.positive, highs, strict=True)]
+        down = [known & [bool(v < 0) for v in row] for known, row in zip(signs.negative, lows, strict=True)]
         signs = Signs(up, down, signs.settled)
     row = piece.inputs[layer - 1].tolist()[neuron[1]], piece.biases[layer - 1][neuron[1]]
     others = [(k, i) for k, n in enumerate(network.widths, 1) for i in range(n) if (k, i) != neuron]
