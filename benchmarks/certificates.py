@@ -31,7 +31,16 @@ import jensen
 from benchmarks import enumeration, large
 from benchmarks.networks import load, names
 from benchmarks.repair import shrink
-from jensen.network import Box, Domain, FloatArray, ReLUNetwork, from_arrays, from_torch, load_model
+from jensen.network import (
+    Box,
+    Domain,
+    FloatArray,
+    ReLUNetwork,
+    WholeSpace,
+    from_arrays,
+    from_torch,
+    load_model,
+)
 
 T = TypeVar("T")
 MODELS = Path(__file__).parent.parent / "models"
@@ -85,7 +94,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured; `nodes` are those of branch and bound in the exact check."""
+    """What was measured; `nodes` are those of branch and bound in the exact check.
+
+    Where the exact check ends without a certificate, the kind tells that of the check in floats besides.
+    """
 
     name: str
     neurons: int
@@ -233,12 +245,13 @@ def measure(name: str, limit: float) -> Row:
     nodes = sum(stage.details.get("nodes", 0) for stage in verdict.stages)
     head = name, network.n_neurons, verdict.kind, float_seconds, exact_seconds, nodes
     if verdict.certificate is None:
-        return Row(*head)
+        return Row(name, network.n_neurons, f"{verdict.kind} ({in_floats.kind})", *head[3:])
     with TemporaryDirectory() as folder:
         file = Path(folder) / "certificate.json"
         _, write_seconds = timed(lambda: verdict.save(file))
         size, fresh = file.stat().st_size, copy.copy(network)
-        found, verify_seconds = timed(lambda: jensen.verify(file, fresh))
+        asked = domain or WholeSpace(), range(network.input_size) if wrt is None else wrt
+        found, verify_seconds = timed(lambda: jensen.verify(file, fresh, *asked))
     return Row(*head, write_seconds, size, verify_seconds, found.trees, found.leaves)
 
 
