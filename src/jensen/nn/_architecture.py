@@ -27,6 +27,10 @@ class Architecture(nn.Module):
     activation: ConvexActivation
     quadratic: Quadratic | None
 
+    def reset_parameters(self) -> None:
+        """Initialise all weights anew."""
+        raise NotImplementedError
+
     @property
     def convex_arguments(self) -> tuple[int, ...]:
         """Positions of the arguments of `forward` in which the network is convex by construction.
