@@ -1,10 +1,11 @@
-"""Initial signals and first training steps of input convex networks, principled initialisation against torch's.
+"""Initial signals and first training steps of input convex networks, principled against torch's.
 
-Two tables over depths 2 to 10. Signals: mean over neurons of the variance, of the absolute mean and of
-the correlation of two neurons, in the last hidden layer, for standard normal inputs. Training: mean squared error,
-on standardised values of a maximum of 30 affine functions in 10 inputs, before training and after some
-steps of Adam; a network that predicts the mean scores 1. "torch" draws the free parameters as `torch.nn.Linear` does and
-sends them through the map. Run `python -m benchmarks.initialisation`; about three minutes on one core.
+Two tables over depths 2 to 10. Signals: mean over neurons of the variance, of the absolute mean and of the
+correlation of two neurons, in the last hidden layer, for standard normal inputs. Training: mean squared
+error, on standardised values of a maximum of 30 affine functions in 10 inputs, before training and after
+some steps of Adam; a network that predicts the mean scores 1. "torch" draws the free parameters as
+`torch.nn.Linear` does and sends them through the map. Run `python -m benchmarks.initialisation`; about five
+minutes on one core.
 """
 
 from __future__ import annotations

@@ -121,7 +121,9 @@ class ConvICNN(Architecture):
         for i, (a, b) in enumerate(pairwise(self.channels), start=1):
             k, s = kernels[i], strides[i]
             self.hidden.append(
-                NonnegativeConv2d(a, b, k, s, k // 2, constraint=constraint, device=device, dtype=dtype)
+                NonnegativeConv2d(
+                    a, b, k, s, k // 2, constraint=constraint, device=device, dtype=dtype, initialise=False
+                )
             )
             total *= s
             if skips:
@@ -129,7 +131,12 @@ class ConvICNN(Architecture):
         positions = 1 if head == "mean" else prod(-(-n // total) for n in self.input_shape[1:])
         pixels = 1 if head == "mean" else prod(self.input_shape[1:])
         self.last = NonnegativeLinear(
-            self.channels[-1] * positions, 1, constraint=constraint, device=device, dtype=dtype
+            self.channels[-1] * positions,
+            1,
+            constraint=constraint,
+            device=device,
+            dtype=dtype,
+            initialise=False,
         )
         self.last_skip = nn.Linear(planes * pixels, 1, False, device, dtype) if skips else None
         self.quadratic = as_quadratic(quadratic)

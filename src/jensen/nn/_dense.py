@@ -55,7 +55,7 @@ class Dense(Architecture):
         self.hidden = nn.ModuleList(
             nn.Linear(a, b, device=device, dtype=dtype)
             if constraint is None
-            else NonnegativeLinear(a, b, constraint=constraint, device=device, dtype=dtype)
+            else NonnegativeLinear(a, b, constraint=constraint, device=device, dtype=dtype, initialise=False)
             for a, b in pairwise(sizes)
         )
         later = sizes[1:] if skips else []

@@ -82,6 +82,9 @@ class NonnegativeLinear(NonnegativeLayer, nn.Linear):
         The map from the free parameter to the weight, see `nonnegative`.
     device, dtype
         As in torch.
+    initialise : bool, default True
+        False where a network initialises its layers together: the weight is torch's, without its negative
+        entries.
 
     Notes
     -----
@@ -98,10 +101,12 @@ class NonnegativeLinear(NonnegativeLayer, nn.Linear):
         constraint: str | type[NonnegativeMap] = "abs",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        initialise: bool = True,
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
         nonnegative(self, "weight", constraint)
-        self.reset_parameters()
+        if initialise:
+            self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -126,6 +131,9 @@ class NonnegativeConv2d(NonnegativeLayer, nn.Conv2d):
         The map from the free parameter to the weight, see `nonnegative`.
     device, dtype
         As in torch.
+    initialise : bool, default True
+        False where a network initialises its layers together: the weight is torch's, without its negative
+        entries.
 
     Notes
     -----
@@ -143,12 +151,14 @@ class NonnegativeConv2d(NonnegativeLayer, nn.Conv2d):
         constraint: str | type[NonnegativeMap] = "abs",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        initialise: bool = True,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, bias=bias, device=device, dtype=dtype
         )
         nonnegative(self, "weight", constraint)
-        self.reset_parameters()
+        if initialise:
+            self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -121,7 +121,8 @@ class PICNN(Architecture):
 
         self.x_path = nn.ModuleList(linear(a, b) for a, b in pairwise(u))
         self.hidden = nn.ModuleList(
-            NonnegativeLinear(a, b, constraint=constraint, device=device, dtype=dtype) for a, b in pairwise(z)
+            NonnegativeLinear(a, b, constraint=constraint, device=device, dtype=dtype, initialise=False)
+            for a, b in pairwise(z)
         )
         self.gates = nn.ModuleList(linear(a, b) for a, b in zip(u[1:], z[:-1], strict=True))
         self.skips = nn.ModuleList(linear(p, n, bias=False) for n in z)
