@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from time import perf_counter
 
@@ -54,6 +54,7 @@ def branch(
     patience: float,
     tell: Callable[[Branching], None],
     journal: Journal | None = None,
+    doubtful: bool = True,
 ) -> Branching:
     """Search for violations at neurons until each is proved, one is found, or time is up.
 
@@ -69,6 +70,8 @@ def branch(
         Called after every task with what is established so far.
     journal : Journal, optional
         Where to go on from, and where to write down every closed case.
+    doubtful : bool
+        Whether there may be violations that are worth looking for.
     """
     began = perf_counter()
     parts, cover = pieces(question.network, question.domain)
@@ -83,7 +86,7 @@ def branch(
                 bounds[neuron] = min(bounds[neuron], *(leaf.bound for leaf in known))
             nodes = open_cases(known)
             pending[neuron] += bool(nodes)
-            tasks += [Task(neuron, g, tuple(nodes))] if nodes else []
+            tasks += [Task(neuron, g, tuple(nodes), doubtful)] if nodes else []
         if not pending[neuron]:
             result.proved[neuron] = bounds[neuron]
     slice_seconds = FIRST_SLICE if jobs == 1 else FIRST_SHARED_SLICE
@@ -122,4 +125,4 @@ def branch(
 def divided(task: Task, nodes: Sequence[Node], jobs: int, in_flight: int) -> list[Task]:
     """Return a task's open nodes as tasks: as several subtrees when there are fewer tasks than workers."""
     parts = min(len(nodes), max(1, 2 * jobs // max(in_flight, 1)))
-    return [Task(task.neuron, task.ground, tuple(nodes[i::parts])) for i in range(parts)]
+    return [replace(task, nodes=tuple(nodes[i::parts])) for i in range(parts)]

@@ -233,7 +233,8 @@ class Pipeline:
             self._tell(stage)
 
         jobs = effective_n_jobs(self.n_jobs)
-        found = branch(self.question, neurons, self.clock, jobs, patience, tell, self.journal)
+        doubtful = bool(self.ledger.left)
+        found = branch(self.question, neurons, self.clock, jobs, patience, tell, self.journal, doubtful)
         tell(found)
         self.branched.append(found)
         if found.witness is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flint import fmpq, fmpz
+from flint import fmpq, fmpq_mat, fmpz
 
 from jensen.errors import CertificateFileError, JensenError
 from jensen.network import Box, Domain, Polytope, WholeSpace
@@ -81,9 +81,8 @@ def _read(path: str | PathLike[str]) -> bytes:
 
 def _dumped(certificate: Certificate) -> bytes:
     """Write a certificate as one line of JSON with sorted keys; the checksum hashes all else."""
-    content = to_dict(certificate)
-    content["checksum"] = f"sha256:{sha256(_canonical(content)).hexdigest()}"
-    return _canonical(content) + b"\n"
+    text = _canonical(to_dict(certificate))  # "checksum" is the first key by name
+    return b'{"checksum":"sha256:%s",' % sha256(text).hexdigest().encode() + text[1:] + b"\n"
 
 
 def to_dict(certificate: Certificate) -> dict[str, Any]:
@@ -274,13 +273,14 @@ def node_from_json(node: Any) -> Neuron | Leaf:
 def _multipliers_to(leaf: Multipliers) -> dict[str, Any]:
     """Write multipliers as integers over a common power of two."""
     everything = [v for part in (*leaf.z.values(), *leaf.g.values(), leaf.rows) for v in part]
-    if any(int(v.q).bit_count() != 1 for v in everything):
+    whole, denominator = fmpq_mat(1, len(everything), everything).numer_denom()
+    exponent = int(denominator).bit_length() - 1
+    if denominator != 1 << exponent:
         raise CertificateFileError("a certificate writes multipliers as integers over a power of two")
-    exponent = max((int(v.q).bit_length() - 1 for v in everything), default=0)
-    scale = 1 << exponent
+    numbers = iter(whole.entries())
 
     def integers(values: Vector) -> list[int]:
-        return [int(v.p) * (scale // int(v.q)) for v in values]
+        return [int(next(numbers)) for _ in values]
 
     result: dict[str, Any] = {} if leaf.jump else {"empty": True}
     if everything:

@@ -121,22 +121,26 @@ class Kink:
 
     def options(self, decisions: Decisions) -> Options | None:
         """List the slopes that every neuron may have; None if some neuron has none left."""
+        result = [list(layer) for layer in self._free]
+        for (layer, i), side in decisions.items():
+            result[layer - 1][i] = [c for c in result[layer - 1][i] if c.on == (side == 1)]
+        without = [(k, i) for k, row in enumerate(result, start=1) for i, c in enumerate(row) if not c]
+        return result if without in ([], [self.neuron]) else None
+
+    @cached_property
+    def _free(self) -> Options:
+        """The slopes that every neuron may have while nothing is decided."""
         result = []
-        for layer in range(1, self.net.depth + 1):
-            found = []
+        for layer, slopes in enumerate(self.net.slopes, start=1):
             lows, highs = self.ranges.lo[layer - 1], self.ranges.hi[layer - 1]
-            slopes, never = self.net.slopes[layer - 1], self.ground.never[layer - 1]
-            for i in range(len(lows)):
-                side, (never_on, never_off) = decisions.get((layer, i)), never[i]
-                low, high = lows[i], highs[i]
-                both = never_on and never_off
+            found = []
+            for low, high, a, never in zip(lows, highs, slopes, self.ground.never[layer - 1], strict=True):
+                never_on, never_off = (False, False) if all(never) else never
                 choices = []
-                if side != 0 and high.p >= 0 and (both or not never_on):
+                if high.p >= 0 and not never_on:
                     choices.append(Option(True, ONE, max(low, ZERO), high))
-                if side != 1 and low.p <= 0 and (both or not never_off):
-                    choices.append(Option(False, slopes[i], low, min(high, ZERO)))
-                if not choices and (layer, i) != self.neuron:
-                    return None
+                if low.p <= 0 and not never_off:
+                    choices.append(Option(False, a, low, min(high, ZERO)))
                 found.append(choices)
             result.append(found)
         return result

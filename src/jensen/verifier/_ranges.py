@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -33,7 +34,7 @@ class Ranges:
     lo: list[Vector]
     hi: list[Vector]
 
-    @property
+    @cached_property
     def empty(self) -> bool:
         """Whether some bounds contradict each other: then the set is empty."""
         ends = zip(chain(*self.lo), chain(*self.hi), strict=True)
