@@ -30,6 +30,7 @@ from jensen.network import (
     save_network,
 )
 
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_answer_is_right_or_a_clear_error(name: str, tmp_path: Path) -> None:
