@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen import nn
+    from jensen import nn, training
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
         ArgumentError,
@@ -78,7 +78,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = ("nn",)
+_ROOMS = ("nn", "training")
 
 __all__ = [
     "ArgumentError",
@@ -120,6 +120,7 @@ __all__ = [
     "plot_witness",
     "regions",
     "save_network",
+    "training",
     "verify",
 ]
 
