@@ -87,10 +87,10 @@ def _sizes(rng: Random, content: Content, _: Sample) -> bool:
     if not found:
         return False
     values = rng.choice(found)
-    if rng.random() < 0.5:
+    if values and rng.random() < 0.5:
         values.pop(rng.randrange(len(values)))
     else:
-        values.append(values[-1])
+        values.append(values[-1] if values else 1)
     return True
 
 
