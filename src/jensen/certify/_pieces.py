@@ -142,6 +142,7 @@ def _radius(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> float:
             norms = np.asarray(magnitudes(w).sum(axis=1)).ravel()
             with np.errstate(over="ignore"):
                 ratios = np.abs(layer.bias[norms > 0]) / norms[norms > 0]
+            ratios = ratios[np.isfinite(ratios)]
             reach.append(float(np.quantile(ratios, 0.9)) if ratios.size else 1.0)
     ends = np.abs(np.concatenate([lo, hi]))
     reach.append(float(ends[np.isfinite(ends)].max(initial=0.0)) / 2)
