@@ -1,7 +1,19 @@
 """Training that ends with a proof of convexity: penalties, repair, and the loop of both."""
 
+from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._exact import ExactConvexityPenalty
+from jensen.training._fit import FitResult, Progress, Schedule, fit_convex
 from jensen.training._repair import Repair, repair
 from jensen.training._sampled import SampledConvexityPenalty
 
-__all__ = ["ExactConvexityPenalty", "Repair", "SampledConvexityPenalty", "repair"]
+__all__ = [
+    "BoundConvexityPenalty",
+    "ExactConvexityPenalty",
+    "FitResult",
+    "Progress",
+    "Repair",
+    "SampledConvexityPenalty",
+    "Schedule",
+    "fit_convex",
+    "repair",
+]
