@@ -105,7 +105,7 @@ def test_exact_penalty_sees_neurons_that_make_up_for_each_other() -> None:
     with torch.no_grad():
         _last(net)[0, 1] = -0.75
     penalty = ExactConvexityPenalty(net)()
-    assert float(penalty) == pytest.approx(0.5)
+    assert penalty.item() == pytest.approx(0.5)
     penalty.backward()  # type: ignore[no-untyped-call]
 
 

@@ -95,23 +95,11 @@ class Cases:
         return rates[1:]
 
 
-def tensor_jumps(weights: Tape, layers: Tensor, indices: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-    """Jumps of cases given as tensors, differentiable in the weights, as a (k,) tensor."""
-    adjoints = weights.backward(slopes)[1:]
-    gathered = torch.zeros(len(layers), dtype=weights.output.bias.dtype, device=weights.output.bias.device)
-    for position, (g, a) in enumerate(zip(adjoints, weights.negative_slopes, strict=True), start=1):
-        mine = layers == position
-        column = torch.where(mine, indices, 0)
-        gathered = gathered + mine * (1.0 - a) * g.gather(1, column[:, None]).squeeze(1)
-    return gathered
-
-
 def jumps_of(weights: Tape, cases: Cases) -> Tensor:
     """Jumps of cases as a (k,) tensor, differentiable in the weights."""
     like = weights.output.bias
-    return tensor_jumps(
-        weights,
-        torch.as_tensor(cases.layers, device=like.device),
-        torch.as_tensor(cases.indices, device=like.device),
-        [torch.as_tensor(s, dtype=like.dtype, device=like.device) for s in cases.slopes],
+    starts = np.cumsum([0, *weights.widths])
+    return weights.jumps(
+        [torch.as_tensor(s).to(like) for s in cases.slopes],
+        torch.as_tensor(starts[cases.layers - 1] + cases.indices, device=like.device),
     )

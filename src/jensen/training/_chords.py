@@ -12,6 +12,9 @@ from jensen.network import Domain, FloatArray, WholeSpace
 DECADES = 2.0
 """On an unbounded domain lengths of chords are spread evenly, by their logarithm, up to 10 ** DECADES."""
 
+CELLS = 1 << 18
+"""Numbers that are drawn in advance, at most."""
+
 
 class Chords:
     """Draws random chords of a domain, reproducibly.
@@ -39,6 +42,7 @@ class Chords:
         if not exact.directions:
             raise DomainError("the domain is a single point: no line runs through it")
         self.d = d
+        self._ready = np.empty((2, 0, d))
         self._lines = Lines(where, exact, seed)
         self._lines.decades = DECADES
         width = float(np.linalg.norm(self._lines.hi - self._lines.lo))
@@ -47,13 +51,17 @@ class Chords:
 
     def draw(self, count: int) -> tuple[FloatArray, FloatArray]:
         """End points of chords, two (count, d) arrays."""
-        starts, ends = np.empty((0, self.d)), np.empty((0, self.d))
-        while len(starts) < count:
-            points, directions, begin, end = self._lines.sample(count - len(starts))
-            share = np.sort(self._lines.rng.random((len(points), 2)), axis=1)
-            share[::2] = 0.0, 1.0
-            t = begin[:, None] + (end - begin)[:, None] * share
-            # Rounding must not carry an end out of the box.
-            p, q = (np.clip(points + t[:, [k]] * directions, self._lines.lo, self._lines.hi) for k in (0, 1))
-            starts, ends = np.concatenate([starts, p]), np.concatenate([ends, q])
-        return starts, ends
+        while self._ready.shape[1] < count:  # in advance: many at once cost little more than a few
+            most = max(count, min(64 * count, CELLS // self.d))
+            self._ready = np.concatenate([self._ready, self._more(most)], axis=1)
+        drawn, self._ready = self._ready[:, :count], self._ready[:, count:]
+        return drawn[0], drawn[1]
+
+    def _more(self, count: int) -> FloatArray:
+        lines = self._lines
+        points, directions, begin, end = lines.sample(count)
+        share = np.sort(lines.rng.random((len(points), 2)), axis=1)
+        share[::2] = 0.0, 1.0
+        t = begin[:, None] + (end - begin)[:, None] * share
+        # Rounding must not carry an end out of the box.
+        return np.stack([np.clip(points + t[:, [k]] * directions, lines.lo, lines.hi) for k in (0, 1)])

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from jensen.errors import ArgumentError, NetworkError
 from jensen.network import Domain, FloatArray
-from jensen.training._cases import tensor_jumps
 from jensen.training._chords import Chords
 from jensen.training._options import as_amount, as_count, shape_of_input
 from jensen.training._tape import has_tape, tape
@@ -127,11 +126,10 @@ class SampledConvexityPenalty:
     def _grid(self, p: FloatArray, q: FloatArray) -> tuple[Tensor, Tensor, Tensor]:
         """Points on the chords, (lines, points, d); their places, (lines, points); lengths (lines,)."""
         like = next(self.module.parameters())
-        shift = self._offsets.random((len(p), 1)) if self.points > 3 else 0.5
-        t = (np.arange(self.points) + shift) / self.points
+        t = (np.arange(self.points) + self._offsets.random((len(p), 1))) / self.points
         x = p[:, None] + t[:, :, None] * (q - p)[:, None]
         length = np.linalg.norm(q - p, axis=1)
-        grid, places, lengths = (torch.as_tensor(v).to(like) for v in (x, t, length))
+        grid, places, lengths = (torch.from_numpy(v).to(like) for v in (x, t, length))
         return grid, places, lengths
 
     def _by_slopes(self, p: FloatArray, q: FloatArray) -> Tensor:
@@ -151,27 +149,26 @@ class SampledConvexityPenalty:
 
     def _by_kinks(self, p: FloatArray, q: FloatArray) -> Tensor:
         weights = tape(self.module)
+        x, t, _ = self._grid(p, q)
+        if not weights.hidden:
+            return x.new_zeros(len(p))
         with torch.no_grad():
-            x, t, _ = self._grid(p, q)
-            found = []
-            for layer, z in enumerate(weights.preactivations(x.flatten(0, 1)), start=1):
-                along = z.view(*t.shape, -1)
-                left, right = along[:, :-1], along[:, 1:]
-                line, cell, i = torch.nonzero((left > 0) != (right > 0), as_tuple=True)
-                a, b = left[line, cell, i], right[line, cell, i]
-                share = (a / (a - b)).clamp(0.0, 1.0)[:, None]
-                kink = x[line, cell] + share * (x[line, cell + 1] - x[line, cell])
-                found.append((line, torch.full_like(i, layer), i, kink))
-            if not found:
-                return x.new_zeros(len(p))
-            lines, layers, indices, kinks = (torch.cat(parts) for parts in zip(*found, strict=True))
+            z = torch.cat(weights.preactivations(x.flatten(0, 1)), dim=1).view(*t.shape, -1)
+            on = z > 0
+            found = (on[:, :-1] ^ on[:, 1:]).flatten().nonzero().squeeze(1)
             most = 2 * self.lines * self.points
-            weight = max(1.0, len(lines) / most)
+            weight = max(1.0, len(found) / most)
             if weight > 1.0:  # large networks: a sample of the kinks
-                chosen = torch.as_tensor(self._offsets.choice(len(lines), most, replace=False)).to(
-                    lines.device
-                )
-                lines, layers, indices, kinks = (v[chosen] for v in (lines, layers, indices, kinks))
+                chosen = torch.as_tensor(self._offsets.choice(len(found), most, replace=False))
+                found = found[chosen.to(found.device)]
+            neuron = found % z.shape[2]
+            cell = found // z.shape[2]  # counted through all chords, each with one cell less than points
+            line = cell // (self.points - 1)
+            start = cell + line
+            values, places = z.flatten(0, 1), x.flatten(0, 1)
+            a, b = values[start, neuron], values[start + 1, neuron]
+            left = places[start]
+            kinks = torch.lerp(left, places[start + 1], (a / (a - b)).clamp(0.0, 1.0)[:, None])
             slopes = weights.slopes(weights.preactivations(kinks))
-        short = torch.relu(self.margin - tensor_jumps(weights, layers, indices, slopes))
-        return short.new_zeros(len(p)).index_add(0, lines, weight * short)
+        short = torch.relu(self.margin - weights.jumps(slopes, neuron))
+        return short.new_zeros(len(p)).index_add(0, line, weight * short)

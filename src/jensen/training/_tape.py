@@ -56,13 +56,13 @@ class Tape:
             for k, w in layer.weights.items():
                 z = z + values[k] @ w.T
             result.append(z)
-            values.append(torch.where(z > 0, z, a * z))
+            values.append(torch.relu(z) if a == 0 else torch.where(z > 0, z, a * z))
         return result
 
     def slopes(self, preactivations: Sequence[Tensor]) -> list[Tensor]:
         """Slope of every activation; a neuron at zero counts as inactive."""
         pairs = zip(preactivations, self.negative_slopes, strict=True)
-        return [torch.where(z > 0, torch.ones_like(z), torch.full_like(z, a)) for z, a in pairs]
+        return [(z > 0).to(z.dtype) if a == 0 else a + (1.0 - a) * (z > 0) for z, a in pairs]
 
     def backward(self, slopes: Sequence[Tensor]) -> list[Tensor]:
         """Differentiate the output by every source, for given slopes, as `ReLUNetwork.backward` does.
@@ -92,6 +92,25 @@ class Tape:
             else torch.zeros(batch, n, dtype=like.dtype, device=like.device)
             for k, n in enumerate(sizes)
         ]
+
+    def jumps(self, slopes: Sequence[Tensor], neurons: Tensor) -> Tensor:
+        """Compute (1 - a_v) g_v, the change of slope per unit of pre-activation, of a neuron per pattern.
+
+        Parameters
+        ----------
+        slopes : sequence of (batch, n_l) tensors
+        neurons : (batch,) tensor of int64
+            Counted through all hidden layers.
+
+        Returns
+        -------
+        (batch,) tensor
+        """
+        if not self.hidden:
+            return self.output.bias.new_zeros(len(neurons))
+        adjoints = self.backward(slopes)[1:]
+        scaled = [g if a == 0 else (1.0 - a) * g for g, a in zip(adjoints, self.negative_slopes, strict=True)]
+        return torch.cat(scaled, dim=1).gather(1, neurons[:, None]).squeeze(1)
 
     @property
     def _inputs(self) -> int:
