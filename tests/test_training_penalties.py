@@ -13,7 +13,7 @@ from torch import nn
 
 import jensen
 from jensen.nn import FICNN, ConvICNN, SkipMLP
-from jensen.training import ExactConvexityPenalty, SampledConvexityPenalty
+from jensen.training import CounterexamplePenalty, ExactConvexityPenalty, SampledConvexityPenalty
 from jensen.training._tape import has_tape, tape, write
 
 BOX = jensen.Box(-1.0, 1.0)
@@ -235,3 +235,30 @@ def test_domains_that_do_not_fit() -> None:
         SampledConvexityPenalty(mlp(0), jensen.Box([0.0] * 3, [1.0] * 3))
     with pytest.raises(jensen.DomainError, match="point"):
         SampledConvexityPenalty(mlp(0), jensen.Box(0.0, 0.0))
+
+
+def test_counterexamples_are_charged_until_they_are_gone() -> None:
+    net = mlp(9, (8, 8))
+    penalty = CounterexamplePenalty(net, BOX, margin=1e-3)
+    assert penalty().item() == 0
+    verdict = jensen.check(net, BOX)
+    assert verdict.witness is not None
+    penalty.add(verdict.witness)
+    assert len(penalty) > 0
+    assert penalty().item() > 1e-3
+    assert penalty.search() > 0
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for step in range(400):
+        if step % 20 == 0 and penalty.search(starts=4) == 0:
+            break
+        optimiser.zero_grad()
+        penalty().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert penalty.search(starts=4) == 0
+
+
+def test_counterexamples_are_few_and_recent() -> None:
+    penalty = CounterexamplePenalty(mlp(9, (8, 8)), BOX, most=3)
+    assert penalty.search() > 3
+    assert len(penalty) == 3
+    assert CounterexamplePenalty(FICNN(2, (4, 4)), BOX).search() == 0

@@ -1,6 +1,7 @@
 """Training that ends with a proof of convexity: penalties, repair, and the loop of both."""
 
 from jensen.training._bounded import BoundConvexityPenalty
+from jensen.training._counterexamples import CounterexamplePenalty
 from jensen.training._exact import ExactConvexityPenalty
 from jensen.training._fit import FitResult, Progress, Schedule, fit_convex
 from jensen.training._repair import Repair, repair
@@ -8,6 +9,7 @@ from jensen.training._sampled import SampledConvexityPenalty
 
 __all__ = [
     "BoundConvexityPenalty",
+    "CounterexamplePenalty",
     "ExactConvexityPenalty",
     "FitResult",
     "Progress",

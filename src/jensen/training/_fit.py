@@ -15,7 +15,6 @@ from torch.nn import functional
 from jensen.certify import Verdict, check
 from jensen.errors import ArgumentError
 from jensen.network import Domain
-from jensen.training._attack import Attack, from_witness
 from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._counterexamples import CounterexamplePenalty
 from jensen.training._options import as_amount, as_count
@@ -108,8 +107,8 @@ class Schedule:
         Of the sampled penalty.
     """
 
-    weight: float = 3.0
-    final_weight: float = 30.0
+    weight: float = 10.0
+    final_weight: float = 100.0
     margin: float = 1e-3
     warm_up: float = 0.25
     attack_every: int = 100
@@ -246,8 +245,7 @@ class _Fit:
             seed=seed,
             method="kinks",
         )
-        self.found = CounterexamplePenalty(module, margin)
-        self.attack = Attack(domain, d, seed)
+        self.found = CounterexamplePenalty(module, domain, margin=margin, seed=seed)
         self.bounds: BoundConvexityPenalty | None = None
         neurons = sum(tape(module).widths)
         self.state = Progress("fit", 0, float("nan"), float("nan"), 0, 0, neurons, 0.0)
@@ -283,7 +281,7 @@ class _Fit:
             if verdict.reason == "interrupted":
                 raise KeyboardInterrupt
             if verdict.witness is not None:
-                self.found.add(from_witness(network, verdict.witness))
+                self.found.add(verdict.witness)
                 ends = np.array([[float(v) for v in p] for p in (verdict.witness.x, verdict.witness.y)])
                 self.sampled.remember(ends[:1], ends[1:])
             elif verdict.kind == "unknown":
@@ -313,7 +311,7 @@ class _Fit:
             count = self.state.step + 1
             self.state = replace(self.state, step=count, loss=value.item(), penalty=penalty.item())
             if count % self.schedule.attack_every == 0:
-                self.found.add(self.attack(tape(self.module).network(), starts=2, most=512))
+                self.found.search()
                 self._tell()
                 if perf_counter() > deadline:
                     return
