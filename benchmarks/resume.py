@@ -3,13 +3,15 @@
     python benchmarks/resume.py --network 5x16-16-16-16 --factor 0.9 --kills 20
 
 Runs the check once undisturbed, then once more with a progress file, killed by SIGKILL at random moments and
-resumed each time. Exits with 1 if the verdict changes or a certificate is refused.
+resumed each time. Counts wall seconds and, because others may share the machine, processor seconds. Exits
+with 1 if the verdict changes or a certificate is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -42,6 +44,12 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+def processor_seconds() -> float:
+    """Processor time of all children that have ended, killed ones included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="5x16-16-16-16")
@@ -59,8 +67,8 @@ def main() -> int:
         jensen.save_network(network, model)
         began = time.perf_counter()
         expected = start([str(model), *ends, str(certificate)]).communicate()[0].strip()
-        whole = time.perf_counter() - began
-        print(f"undisturbed: {expected}, {whole:.1f} s", flush=True)
+        whole, busy = time.perf_counter() - began, processor_seconds()
+        print(f"undisturbed: {expected}, {whole:.1f} s, processor {busy:.1f} s", flush=True)
         moments = sorted(rng.uniform(0, whole) for _ in range(args.kills))
         waits = [b - a for a, b in zip([0.0, *moments], moments, strict=False)]
         spent, killed, found = 0.0, 0, ""
@@ -79,7 +87,9 @@ def main() -> int:
             if found:
                 break
         replayed = jensen.verify(certificate, network, box).leaves if expected == found == "convex" else 0
-        print(f"{killed} kills: {found}, {spent:.1f} s, {spent / whole:.2f} times the undisturbed run")
+        work = processor_seconds() - busy
+        print(f"{killed} kills: {found}, {spent:.1f} s, {spent / whole:.2f} times the undisturbed run;")
+        print(f"processor {work:.1f} s, {work / busy:.2f} times")
         print(f"certificate replayed: {replayed} leaves")
     return int(found != expected or (found == "convex" and not replayed))
 

@@ -89,7 +89,8 @@ def branch(
             tasks += [Task(neuron, g, tuple(nodes), doubtful)] if nodes else []
         if not pending[neuron]:
             result.proved[neuron] = bounds[neuron]
-    slice_seconds = FIRST_SLICE if jobs == 1 else FIRST_SHARED_SLICE
+    resumed = journal is not None and bool(journal.known)  # then the easy neurons are done
+    slice_seconds = FIRST_SLICE if jobs == 1 and not resumed else FIRST_SHARED_SLICE
     record = None if journal is None else journal.leaf
     while tasks:
         budget = min(patience - (perf_counter() - began), clock.left)
