@@ -113,7 +113,7 @@ def picture(path: Path, function: Callable[[Tensor], Tensor], nets: dict[str, nn
         plot.set_aspect("equal")
         plot.set_xticks([])
         plot.set_yticks([])
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -122,6 +122,28 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         fit_convex(mlp(0), data(0), BOX, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weight": 0.0}, "weight"),
+        ({"margin": -1.0}, "margin"),
+        ({"warm_up": 2.0}, "warm_up"),
+        ({"grow_from": 0.5, "grow_to": 0.5}, "grow_from"),
+        ({"attack_every": 0}, "attack_every"),
+        ({"rounds": -1}, "rounds"),
+    ],
+)
+def test_bad_schedules(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(jensen.ArgumentError, match=message):
+        Schedule(**arguments)
+
+
+def test_the_weight_rises() -> None:
+    plan = Schedule(weight=1.0, final_weight=100.0, warm_up=0.1, grow_from=0.4, grow_to=0.8)
+    weights = [plan.at(share) for share in (0.0, 0.05, 0.1, 0.4, 0.6, 0.8, 1.0)]
+    assert weights == pytest.approx([0.0, 0.5, 1.0, 1.0, 10.0, 100.0, 100.0])
+
+
 def test_bad_data() -> None:
     x, y = data(0)
     with pytest.raises(jensen.ArgumentError, match="data"):

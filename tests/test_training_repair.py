@@ -75,6 +75,21 @@ def test_convex_networks_stay_as_they_are() -> None:
     assert torch.equal(net(x), result.model(x))
 
 
+def test_a_convex_network_can_be_refitted() -> None:
+    net = mlp(3)
+    with torch.no_grad():
+        for layer in net.hidden:
+            layer.get_parameter("weight").abs_()
+    x = 2 * torch.rand(300, 2) - 1
+    data = x, x.square().sum(1)
+    assert repair(net, BOX, data).how == "none"
+    result = repair(net, BOX, data, improve=True)
+    assert result.error_after < result.error_before
+    assert result.verdict.certificate is not None
+    jensen.verify(result.verdict.certificate, result.model)
+    assert repair(FICNN(2, (4, 4)), BOX, data, improve=True).how == "none"
+
+
 def test_repair_improves_on_an_icnn_of_the_same_features() -> None:
     torch.manual_seed(2)
     net = mlp(2, widths=(10, 10))

@@ -72,7 +72,7 @@ class FitResult:
     verdict : Verdict
         Of kind "convex", with a certificate, about `module`.
     repair : Repair
-        What the repair found and cost; `repair.how` is "none" where training alone led to a proof.
+        What the repair found and cost; `repair.how` is "none" where training alone led to the module.
     history : tuple of Progress
     interrupted : bool
         Whether Ctrl-C ended the training early.
@@ -92,29 +92,54 @@ class Schedule:
     Attributes
     ----------
     weight : float
-        Of the penalties while fitting.
+        Of the penalties at first.
     final_weight : float
-        In the last quarter, and while polishing.
+        At last, and while polishing.
+    warm_up : float
+        Share of the steps over which the weight rises from 0 to `weight`.
+    grow_from, grow_to : float
+        Shares of the steps between which it grows, geometrically, to `final_weight`.
     margin : float
         What jumps must exceed not to be charged.
-    warm_up : float
-        Share of the steps over which the weight rises from 0.
     attack_every : int
         Steps between searches for counterexamples.
     rounds : int
         Most rounds of check and polish.
     lines, points : int
         Of the sampled penalty.
+
+    Raises
+    ------
+    ArgumentError
+        If an entry makes no sense.
     """
 
-    weight: float = 10.0
+    weight: float = 3.0
     final_weight: float = 100.0
+    warm_up: float = 0.1
+    grow_from: float = 0.3
+    grow_to: float = 0.8
     margin: float = 1e-3
-    warm_up: float = 0.25
     attack_every: int = 100
     rounds: int = 4
     lines: int = 16
     points: int = 24
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "final_weight", "margin"):
+            as_amount(getattr(self, name), name)
+        if not (self.weight > 0 and self.final_weight > 0):
+            raise ArgumentError("weight and final_weight must be above 0")
+        if not (0 <= self.warm_up <= 1 and 0 <= self.grow_from < self.grow_to <= 1):
+            raise ArgumentError("warm_up, grow_from and grow_to must be shares, grow_from below grow_to")
+        as_count(self.attack_every, "attack_every")
+        as_count(self.rounds, "rounds", 0)
+
+    def at(self, share: float) -> float:
+        """Return the weight after a share of the steps."""
+        grown = min(max(share - self.grow_from, 0.0) / (self.grow_to - self.grow_from), 1.0)
+        weight = self.weight * float((self.final_weight / self.weight) ** grown)
+        return weight * min(1.0, share / self.warm_up) if self.warm_up > 0 else weight
 
 
 def fit_convex(
@@ -261,13 +286,7 @@ class _Fit:
 
     def train(self, steps: int, rate: float, deadline: float) -> None:
         """Fit with the weight of the penalties rising."""
-        plan = self.schedule
-
-        def weight(share: float) -> float:
-            full = plan.final_weight if share >= 0.75 else plan.weight
-            return full * min(1.0, share / plan.warm_up) if plan.warm_up > 0 else full
-
-        self._steps(steps, rate, weight, deadline)
+        self._steps(steps, rate, self.schedule.at, deadline)
 
     def polish(self, steps: int, rate: float, deadline: float, limit: float) -> None:
         """Check, charge what the check finds, go on; until there is a proof or no round is left."""
@@ -319,7 +338,15 @@ class _Fit:
     def end(self, limit: float, interrupted: bool) -> FitResult:
         """Repair and hand over."""
         self._tell(phase="repair")
-        done = repair(self.module, self.domain, (self.x, self.y), time_limit=limit, seed=self.seed)
+        # Refits minimise squares: with another loss a network that is convex stays as it is.
+        done = repair(
+            self.module,
+            self.domain,
+            (self.x, self.y),
+            time_limit=limit,
+            improve=self.loss is functional.mse_loss,
+            seed=self.seed,
+        )
         self.module.load_state_dict(done.model.state_dict())
         self._tell(proved=self.state.neurons)
         self.module.eval()

@@ -23,7 +23,7 @@ from jensen.training._chords import Chords
 from jensen.training._exact import Frontiers
 from jensen.training._options import as_amount, as_count
 from jensen.training._refit import Refit, dense, rounded
-from jensen.training._tape import tape, write
+from jensen.training._tape import is_free, tape, write
 
 Model = TypeVar("Model", bound=nn.Module | ReLUNetwork)
 
@@ -73,6 +73,7 @@ def repair(
     data: tuple[Any, Any] | None = None,
     *,
     time_limit: float = 60.0,
+    improve: bool = False,
     seed: int = 0,
 ) -> Repair[Model]:
     """Make a network provably convex on a domain, changing it as little as can be found in the time.
@@ -95,6 +96,9 @@ def repair(
     time_limit : float, default 60.0
         Seconds after which no new candidate is begun; the best so far is returned, and so it is
         after an interrupt (Ctrl-C).
+    improve : bool, default False
+        Whether to fit the output's weights to the data even where the model is convex as it is; without
+        effect where weights are computed from other parameters.
     seed : int, default 0
 
     Returns
@@ -116,11 +120,13 @@ def repair(
     x, y = _data(network, domain, data, as_count(seed, "seed", 0))
     before = _error(network, x, y)
     first = check(model, domain, time_limit=max(limit / 4, 1.0), exact=True)
-    if first.kind == "convex":
-        taken = perf_counter() - begin
-        return Repair(copy.deepcopy(model), first, "none", before, before, 0, (("none", before),), taken)
     search = _Search(model, network, domain, x, y, single, limit, begin, seed)
-    best = search.run(before, first)
+    known = None
+    if first.kind == "convex":
+        known = _Candidate(copy.deepcopy(model), first, "none", before, 0)
+        search.tried.append((known.how, before))
+    free = isinstance(model, ReLUNetwork) or is_free(model)
+    best = known if known is not None and not (improve and free) else search.run(before, first, known)
     seconds = perf_counter() - begin
     return Repair(
         best.model, best.verdict, best.how, before, best.error, best.cuts, tuple(search.tried), seconds
@@ -206,10 +212,12 @@ class _Search(Generic[Model]):
         self.attack = Attack(domain, network.input_size, seed)
         self.tried: list[tuple[str, float]] = []
 
-    def run(self, before: float, first: Verdict) -> _Candidate[Model]:
-        """Return the best candidate with a certificate."""
+    def run(self, before: float, first: Verdict, known: _Candidate[Model] | None) -> _Candidate[Model]:
+        """Return the best candidate with a certificate; `known` is the model itself, if it has one."""
         best = self._icnn()
         self.tried.append((best.how, best.error))
+        if known is not None and known.error <= best.error:
+            best = known
         try:
             for how, network in self._candidates(first):
                 if perf_counter() > self.deadline:
@@ -218,7 +226,7 @@ class _Search(Generic[Model]):
                 self.tried.append((how, np.inf if found is None else found.error))
                 if found is not None and found.error < best.error:
                     best = found
-                if best.error <= ENOUGH * before:
+                if best.error <= ENOUGH * before:  # a convex model is refitted once
                     break
         except KeyboardInterrupt:
             return best

@@ -211,6 +211,12 @@ def tape(module: nn.Module) -> Tape:
     return Tape(tuple(maps[:-1]), tuple(slopes), maps[-1])
 
 
+def is_free(module: nn.Module) -> bool:
+    """Whether the weights of a module with a tape are parameters themselves, not computed from others."""
+    places, _ = _known(module)
+    return all("weight" in part._parameters for place in places for part in place.sources.values())
+
+
 @torch.no_grad()
 def write(module: nn.Module, network: ReLUNetwork) -> None:
     """Copy the weights of a network of a module's own structure into the module, in the module's dtype.
@@ -222,7 +228,7 @@ def write(module: nn.Module, network: ReLUNetwork) -> None:
         structure.
     """
     places, _ = _known(module)
-    if any("weight" not in part._parameters for place in places for part in place.sources.values()):
+    if not is_free(module):
         raise NetworkError(f"the weights of a {type(module).__name__} are computed and cannot be set")
     own = tape(module).network()
     if own.widths != network.widths or own.readers != network.readers or own.input_size != network.input_size:
