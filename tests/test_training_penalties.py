@@ -165,7 +165,7 @@ def test_exact_gradients_are_those_of_finite_differences() -> None:
 def _compare_gradients(net: nn.Module, value: object) -> None:
     assert callable(value)
     loss = value()
-    assert float(loss) > 0
+    assert loss.item() > 0
     loss.backward()
     step = 1e-7
     for parameter in net.parameters():
@@ -190,7 +190,7 @@ def test_sampled_penalty_on_images() -> None:
     )
     penalty = SampledConvexityPenalty(conv, jensen.Box(0.0, 1.0), input_shape=(1, 6, 6), lines=32)
     loss = penalty()
-    assert float(loss) > 0
+    assert loss.item() > 0
     loss.backward()  # type: ignore[no-untyped-call]
     assert conv[0].weight.grad is not None
     with pytest.raises(jensen.ArgumentError, match="input_shape"):
@@ -218,6 +218,7 @@ def test_sampled_penalty_is_reproducible_and_remembers() -> None:
     [
         ({"lines": 0}, "lines"),
         ({"points": 2}, "points"),
+        ({"kinks": 0}, "kinks"),
         ({"keep": 1.5}, "keep"),
         ({"margin": -1.0}, "margin"),
         ({"method": "magic"}, "method"),

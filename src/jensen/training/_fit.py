@@ -266,6 +266,7 @@ class _Fit:
             domain,
             lines=schedule.lines,
             points=schedule.points,
+            kinks=2 * schedule.lines * schedule.points,
             margin=margin,
             seed=seed,
             method="kinks",

@@ -28,10 +28,12 @@ class SampledConvexityPenalty:
         Maps (batch, *input_shape) to one number per entry of the batch.
     domain : Domain, optional
         The whole space by default, where chords of all lengths up to about 100 around the origin are drawn.
-    lines : int, default 16
+    lines : int, default 12
         Chords per call.
     points : int, default 16
         Points on each chord. What bends up and down again between two of them is missed.
+    kinks : int, default 128
+        With "kinks", how many are looked at, drawn at random where the chords meet more.
     method : {"auto", "kinks", "slopes"}
         "slopes" works for every module: sum over consecutive cells of max(0, slope - next slope), per chord,
         which is the total negative curvature that the points show. "kinks" is for a `SkipMLP`, `FICNN`
@@ -74,8 +76,9 @@ class SampledConvexityPenalty:
         module: nn.Module,
         domain: Domain | None = None,
         *,
-        lines: int = 16,
+        lines: int = 12,
         points: int = 16,
+        kinks: int = 128,
         method: Literal["auto", "kinks", "slopes"] = "auto",
         margin: float = 0.0,
         keep: float = 0.5,
@@ -91,6 +94,7 @@ class SampledConvexityPenalty:
             )
         self.module = module
         self.lines, self.points = as_count(lines, "lines"), as_count(points, "points", 3)
+        self.kinks = as_count(kinks, "kinks")
         self.margin, self.keep = as_amount(margin, "margin"), as_amount(keep, "keep", 1.0)
         self.by_kinks = method == "kinks" or (method == "auto" and has_tape(module))
         if self.margin and not self.by_kinks:
@@ -156,10 +160,9 @@ class SampledConvexityPenalty:
             z = torch.cat(weights.preactivations(x.flatten(0, 1)), dim=1).view(*t.shape, -1)
             on = z > 0
             found = (on[:, :-1] ^ on[:, 1:]).flatten().nonzero().squeeze(1)
-            most = 2 * self.lines * self.points
-            weight = max(1.0, len(found) / most)
-            if weight > 1.0:  # large networks: a sample of the kinks
-                chosen = torch.as_tensor(self._offsets.choice(len(found), most, replace=False))
+            weight = max(1.0, len(found) / self.kinks)
+            if weight > 1.0:
+                chosen = torch.as_tensor(self._offsets.choice(len(found), self.kinks, replace=False))
                 found = found[chosen.to(found.device)]
             neuron = found % z.shape[2]
             cell = found // z.shape[2]  # counted through all chords, each with one cell less than points
