@@ -23,14 +23,16 @@ from random import Random
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import jensen
+from benchmarks.certificates import largest
 from benchmarks.networks import load
+from jensen.network import Domain, ReLUNetwork
 
 PROGRAM = """
 import sys
 import jensen
 model, lo, hi, certificate, *resume = sys.argv[1:]
-box = jensen.Box(float(lo), float(hi))
-verdict = jensen.check(model, box, method="branch", exact=True, resume=resume[0] if resume else None)
+domain = jensen.WholeSpace() if lo == "-inf" else jensen.Box(float(lo), float(hi))
+verdict = jensen.check(model, domain, method="branch", exact=True, resume=resume[0] if resume else None)
 print(verdict.kind)
 if verdict.certificate is not None:
     verdict.save(certificate)
@@ -53,13 +55,19 @@ def processor_seconds() -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="5x16-16-16-16")
+    parser.add_argument(
+        "--largest", type=int, help="or the largest of 8 affine functions of so many inputs"
+    )
     parser.add_argument("--factor", type=float, default=0.9)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = Random(args.seed)
-    network, box = load(args.network, args.factor)
-    ends = [str(float(end.flat[0])) for end in (box.lo, box.hi)]
+    question: tuple[ReLUNetwork, Domain] = load(args.network, args.factor)
+    if args.largest:
+        question = largest(args.largest, 8).network, jensen.WholeSpace()
+    network, domain = question
+    ends = [str(float(end[0])) for end in domain.bounds(network.input_size)]
     with tempfile.TemporaryDirectory() as folder:
         model, journal, certificate = (
             Path(folder, name) for name in ("network.npz", "journal", "certificate")
@@ -86,7 +94,7 @@ def main() -> int:
             print(f"after {spent:.1f} s: {found or 'killed'}, {cases} cases on disk", flush=True)
             if found:
                 break
-        replayed = jensen.verify(certificate, network, box).leaves if expected == found == "convex" else 0
+        replayed = jensen.verify(certificate, network, domain).leaves if expected == found == "convex" else 0
         work = processor_seconds() - busy
         print(f"{killed} kills: {found}, {spent:.1f} s, {spent / whole:.2f} times the undisturbed run;")
         print(f"processor {work:.1f} s, {work / busy:.2f} times")

@@ -439,7 +439,7 @@ def interrupt_a_check(arguments: Sequence[str]) -> tuple[int, str]:
             read_until(terminal, b"branch", 90)
             os.killpg(child.pid, signal.SIGINT)
             os.set_blocking(terminal, False)
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=150)
         finally:
             child.kill()
             os.close(terminal)

@@ -57,14 +57,25 @@ def from_kink(network: ReLUNetwork, domain: Domain, kink: Kink, neuron: Neuron) 
     """
     point, direction = (np.array([to_float(v) for v in p]) for p in (kink.point, kink.direction))
     found = confirm(network, domain, point, direction, neuron)
-    halvings = 0
-    while found is None:
+    if found is not None:
+        return found
+
+    def at(halvings: int) -> Witness | None:
         step = Fraction(1, 1 << halvings)
         x = [p - step * n for p, n in zip(kink.point, kink.direction, strict=True)]
         y = [p + step * n for p, n in zip(kink.point, kink.direction, strict=True)]
-        if domain.contains(x) and domain.contains(y):
-            found = _violation(network, x, y, neuron)
-        halvings = 2 * halvings + 1
+        return _violation(network, x, y, neuron) if domain.contains(x) and domain.contains(y) else None
+
+    failed, halvings = -1, 0
+    while (found := at(halvings)) is None:
+        failed, halvings = halvings, 2 * halvings + 1
+    while halvings - failed > 1:  # back to the longest step that does, for points that can be told apart
+        middle = (failed + halvings) // 2
+        closer = at(middle)
+        if closer is None:
+            failed = middle
+        else:
+            found, halvings = closer, middle
     return found
 
 
