@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
@@ -94,7 +95,7 @@ class Schedule:
     weight : float
         Of the penalties at first.
     final_weight : float
-        At last, and while polishing.
+        At last, and in the first round of polishing; doubled in every further one.
     warm_up : float
         Share of the steps over which the weight rises from 0 to `weight`.
     grow_from, grow_to : float
@@ -227,6 +228,10 @@ def fit_convex(
     return fit.end(as_amount(repair_limit, "repair_limit"), interrupted)
 
 
+def _constant(value: float, share: float) -> float:
+    return value
+
+
 class _Fit:
     """The state of a training run."""
 
@@ -291,7 +296,7 @@ class _Fit:
 
     def polish(self, steps: int, rate: float, deadline: float, limit: float) -> None:
         """Check, charge what the check finds, go on; until there is a proof or no round is left."""
-        for _ in range(self.schedule.rounds):
+        for round_ in range(self.schedule.rounds):
             network = tape(self.module).network()
             left = deadline - perf_counter()
             if left <= 0:
@@ -311,7 +316,8 @@ class _Fit:
             self._tell(phase="polish", proved=proved)
             if verdict.kind in ("convex", "convex_float"):
                 return
-            self._steps(steps, rate, lambda share: self.schedule.final_weight, deadline)
+            weight = self.schedule.final_weight * 2.0**round_
+            self._steps(steps, rate, partial(_constant, weight), deadline)
 
     def _steps(self, steps: int, rate: float, weight: Callable[[float], float], deadline: float) -> None:
         self.module.train()
