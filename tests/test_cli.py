@@ -430,7 +430,12 @@ def read_until(descriptor: int, word: bytes, seconds: float) -> bytes:
 def interrupt_a_check(arguments: Sequence[str]) -> tuple[int, str]:
     """Start the command with a terminal as standard error, press Ctrl-C once it branches."""
     terminal, side = pty.openpty()
-    command = [sys.executable, "-c", "import sys; from jensen.cli import main; sys.exit(main())", *arguments]
+    # Background jobs of a shell, which may run these tests, inherit an interrupt that is ignored.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from jensen.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=side, text=True, start_new_session=True
     ) as child:
@@ -439,7 +444,7 @@ def interrupt_a_check(arguments: Sequence[str]) -> tuple[int, str]:
             read_until(terminal, b"branch", 90)
             os.killpg(child.pid, signal.SIGINT)
             os.set_blocking(terminal, False)
-            out, _ = child.communicate(timeout=150)
+            out, _ = child.communicate(timeout=60)
         finally:
             child.kill()
             os.close(terminal)
