@@ -55,9 +55,7 @@ def processor_seconds() -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="5x16-16-16-16")
-    parser.add_argument(
-        "--largest", type=int, help="or the largest of 8 affine functions of so many inputs"
-    )
+    parser.add_argument("--largest", type=int, help="or the largest of 8 affine functions of so many inputs")
     parser.add_argument("--factor", type=float, default=0.9)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
