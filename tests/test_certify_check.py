@@ -140,7 +140,7 @@ def undecided(seed: int = 4) -> ReLUNetwork:
 def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
     network = undecided()
     jumps, domain = JumpWeights(network), Box(-2.0, 2.0)
-    ground, exact = Ground.of(pieces(network, domain)[0][0]), ExactDomain(domain, 4)
+    ground, exact = Ground(pieces(network, domain)[0][0]), ExactDomain(domain, 4)
     most = 0
     for i in range(network.widths[0]):
         kink = ground.kink((1, i))
@@ -170,7 +170,7 @@ def test_a_tree_may_pause_after_every_node(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interrupt_passes_through_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     network = undecided()
-    ground = Ground.of(pieces(network, Box(-2.0, 2.0))[0][0])
+    ground = Ground(pieces(network, Box(-2.0, 2.0))[0][0])
     kink = ground.kink((1, 0))
     assert kink is not None
     programme = Programme(ground.piece, (1, 0), kink, JumpWeights(network))

@@ -79,7 +79,7 @@ def test_rows_hold_and_bounds_are_below_every_jump(seed: int) -> None:
     numbers = np.random.default_rng(seed)
     jumps = JumpWeights(network)
     for piece in pieces(network, domain)[0]:
-        ground = Ground.of(piece)
+        ground = Ground(piece)
         for layer, n in enumerate(network.widths, start=1):
             for i in range(n):
                 _check_neuron(rng, numbers, ground, layer, i, jumps)
@@ -158,7 +158,7 @@ def test_the_jump_reads_what_only_a_twin_reaches() -> None:
     ]
     network = ReLUNetwork(2, layers, {1: [1.0, 0.0], 2: [-1.0]})
     jumps, piece = JumpWeights(network), pieces(network, Box(-1.0, 1.0))[0][0]
-    kink = Ground.of(piece).kink((1, 0))
+    kink = Ground(piece).kink((1, 0))
     assert kink is not None
     programme = Programme(piece, (1, 0), kink, jumps)
     u = programme.undecided.index((2, 0))

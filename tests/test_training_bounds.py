@@ -33,7 +33,7 @@ def test_bounds_are_those_of_the_check(seed: int, skips: bool, leaky: bool) -> N
     net = mlp(seed, skips, "leaky_relu" if leaky else "relu")
     network = tape(net).network()
     lo, hi = BOX.bounds(2)
-    ground = Ground.of(Piece("domain", network, lo, hi, *BOX.inequalities(2)))
+    ground = Ground(Piece("domain", network, lo, hi, *BOX.inequalities(2)))
     jumps = JumpWeights(network, merge=False)
     for layer, values in enumerate(BoundConvexityPenalty(net, BOX).lower_bounds(), start=1):
         expected = [ground.jump_bound((layer, i), jumps) for i in range(len(values))]

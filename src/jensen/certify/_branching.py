@@ -75,7 +75,7 @@ def branch(
     """
     began = perf_counter()
     parts, cover = pieces(question.network, question.domain)
-    grounds = [Ground.of(piece) for piece in parts]
+    grounds = [Ground(piece) for piece in parts]
     result = Branching(cover, pieces=len(grounds))
     pending, bounds, tasks = dict.fromkeys(neurons, 0), dict.fromkeys(neurons, inf), list[Task]()
     for neuron in pending:

@@ -202,7 +202,7 @@ class Pipeline:
         self.known = interval_bounds(self.network, lo, hi)
         self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
         if self.ledger.left and np.isfinite(lo).all() and np.isfinite(hi).all():
-            ground = Ground.of(Piece("domain", self.network, lo, hi, *self.domain.inequalities(lo.size)))
+            ground = Ground(Piece("domain", self.network, lo, hi, *self.domain.inequalities(lo.size)))
             self.known = ground.intervals
             self.ledger.settle("bound", jump_lower_bounds(self.network, self.known, self.jumps))
             for neuron in self.ledger.open:
@@ -215,7 +215,8 @@ class Pipeline:
     @cached_property
     def question(self) -> Question:
         """What branch and bound is asked."""
-        return Question(self.network, self.domain, self.wrt, self.jumps, self.certify is not False)
+        certified = self.certify is not False and is_easily_proved(self.network)
+        return Question(self.network, self.domain, self.wrt, self.jumps, certified)
 
     def _branch(self, patience: float) -> dict[str, Any]:
         """Branch and bound per open neuron."""

@@ -91,6 +91,7 @@ class Proving:
         self.network, self.domain, self.wrt, self.exact = network, domain, wrt, exact
         self.twins = as_twins(jumps)
         self.replay = Replay(network, domain, wrt, Proof(hull=exact.hull))
+        self._layout: Layout | None = None
         self._grounds: dict[int, Ground] = {}
         self._kinks: dict[tuple[Neuron, int], Kink] = {}
 
@@ -117,8 +118,9 @@ class Proving:
     def ground(self, index: int, cover: Cover) -> Ground:
         """Bound all pre-activations exactly over a piece."""
         if index not in self._grounds:
-            piece = Layout(self.net, self.domain, cover).piece(index)
-            self._grounds[index] = Ground(self.net, piece, self.signs, self.twins)
+            if self._layout is None:
+                self._layout = Layout(self.net, self.domain, cover)
+            self._grounds[index] = Ground(self.net, self._layout.piece(index), self.signs, self.twins)
         return self._grounds[index]
 
     def kink(self, neuron: Neuron, index: int, cover: Cover) -> Kink:

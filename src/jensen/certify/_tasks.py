@@ -32,13 +32,13 @@ class Ground:
     """A bounded piece with sound bounds on every pre-activation over it."""
 
     piece: Piece
-    intervals: Intervals
 
-    @classmethod
-    def of(cls, piece: Piece) -> Ground:
-        """Bound the pre-activations over a piece."""
+    @cached_property
+    def intervals(self) -> Intervals:
+        """Bounds on the pre-activations; certified searches ask the checker for theirs instead."""
+        piece = self.piece
         known = interval_bounds(piece.network, piece.lo, piece.hi)
-        return cls(piece, relaxed_bounds(piece.network, piece.lo, piece.hi, known))
+        return relaxed_bounds(piece.network, piece.lo, piece.hi, known)
 
     def kink(self, neuron: Neuron) -> Intervals | None:
         """Bounds over the kink of one neuron; None if it has none in the piece."""

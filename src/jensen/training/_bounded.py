@@ -97,14 +97,14 @@ class _Range:
 
 def _ranges(network: ReLUNetwork, lo: FloatArray, hi: FloatArray) -> list[_Range]:
     none = np.zeros((0, network.input_size)), np.zeros(0)
-    piece = Piece("domain", network, lo, hi, *none)
+    ground = Ground(Piece("domain", network, lo, hi, *none))
     finite = bool(np.isfinite(lo).all() and np.isfinite(hi).all())
-    ground = Ground.of(piece) if finite else Ground(piece, interval_bounds(network, lo, hi))
+    intervals = ground.intervals if finite else interval_bounds(network, lo, hi)
     result = []
-    for layer, moves in enumerate(ground.intervals.switching(network), start=1):
+    for layer, moves in enumerate(intervals.switching(network), start=1):
         found = []
         for i in np.flatnonzero(moves).tolist():
-            kink = ground.kink((layer, i)) if finite else ground.intervals
+            kink = ground.kink((layer, i)) if finite else intervals
             if kink is not None:
                 found.append((i, kink))
         if found:
