@@ -23,7 +23,7 @@ from jensen.training._chords import Chords
 from jensen.training._exact import Frontiers
 from jensen.training._options import as_amount, as_count
 from jensen.training._refit import Refit, dense, rounded
-from jensen.training._tape import is_free, tape, write
+from jensen.training._tape import is_plain, tape, write
 
 Model = TypeVar("Model", bound=nn.Module | ReLUNetwork)
 
@@ -125,7 +125,7 @@ def repair(
     if first.kind == "convex":
         known = _Candidate(copy.deepcopy(model), first, "none", before, 0)
         search.tried.append((known.how, before))
-    free = isinstance(model, ReLUNetwork) or is_free(model)
+    free = isinstance(model, ReLUNetwork) or is_plain(model)
     best = known if known is not None and not (improve and free) else search.run(before, first, known)
     seconds = perf_counter() - begin
     return Repair(

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jensen.errors import NetworkError
-from jensen.network import FloatArray, Layer, ReLUNetwork, as_network
-from jensen.nn import FICNN, SkipMLP
-from jensen.nn._activation import LeakyReLU, ReLU
-
-_SILENT = (nn.Identity, nn.Flatten)
-"""Modules that pass on a batch of vectors, or of single numbers, as it is."""
+from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork
+from jensen.training._conv_operator import Operator
+from jensen.training._conv_places import places_of
 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
     """sum_k weights[k] @ h_k + bias, as in `jensen.network.Layer`."""
 
-    weights: Mapping[int, Tensor]
+    weights: Mapping[int, Tensor | Operator]
     bias: Tensor
 
 
@@ -54,7 +50,7 @@ class Tape:
         for layer, a in zip(self.hidden, self.negative_slopes, strict=True):
             z = layer.bias
             for k, w in layer.weights.items():
-                z = z + values[k] @ w.T
+                z = z + (values[k] @ w.T if isinstance(w, Tensor) else w.apply(values[k]))
             result.append(z)
             values.append(torch.relu(z) if a == 0 else torch.where(z > 0, z, a * z))
         return result
@@ -76,7 +72,10 @@ class Tape:
         list of (batch, n_k) tensors
             For k = 0 (the gradient by the input) to L (the adjoints of hidden layer k).
         """
-        into: dict[int, Tensor] = {k: w for k, w in self.output.weights.items()}
+        one = torch.ones_like(self.output.bias)[None]
+        into: dict[int, Tensor] = {
+            k: w if isinstance(w, Tensor) else one @ w for k, w in self.output.weights.items()
+        }
         for position in range(len(self.hidden), 0, -1):
             if position not in into:
                 continue
@@ -130,63 +129,26 @@ def _array(tensor: Tensor) -> FloatArray:
     return tensor.detach().cpu().to(torch.float64).numpy().astype(np.float64)
 
 
-def _arrays(layer: Affine) -> dict[int, FloatArray]:
-    return {k: _array(w) for k, w in layer.weights.items()}
-
-
-def _flat(module: nn.Sequential) -> list[nn.Module]:
-    parts: list[nn.Module] = []
-    for part in module:
-        parts += _flat(part) if type(part) is nn.Sequential else [part]
-    return [part for part in parts if not isinstance(part, _SILENT)]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The torch layers of one affine map: the one with the bias, and the weight of each source."""
-
-    biased: nn.Linear
-    sources: Mapping[int, nn.Linear]
-
-
-def _places(module: nn.Module) -> tuple[list[_Place], list[float]] | None:
-    """Find the torch layers behind every affine map, the output's last; None if the module has no tape."""
-    if isinstance(module, (SkipMLP, FICNN)):
-        activation = module.activation
-        if not module.piecewise_linear or type(activation) not in (ReLU, LeakyReLU):
-            return None
-        slope = activation.slope if isinstance(activation, LeakyReLU) else 0.0
-        places = [_Place(module.first, {0: module.first})]
-        for i, part in enumerate(module.hidden):
-            layer = cast(nn.Linear, part)
-            skips = {0: cast(nn.Linear, module.skips[i])} if len(module.skips) > 0 else {}
-            places.append(_Place(layer, {**skips, i + 1: layer}))
-        return places, [slope] * (len(places) - 1)
-    if type(module) is not nn.Sequential:
-        return None
-    parts = _flat(module)
-    linear, between = parts[::2], parts[1::2]
-    if len(parts) % 2 == 0 or any(type(part) is not nn.Linear for part in linear):
-        return None
-    if any(type(part) not in (nn.ReLU, nn.LeakyReLU) for part in between):
-        return None
-    places = [_Place(cast(nn.Linear, part), {i: cast(nn.Linear, part)}) for i, part in enumerate(linear)]
-    if places[-1].biased.out_features != 1:
-        return None
-    return places, [float(p.negative_slope) if isinstance(p, nn.LeakyReLU) else 0.0 for p in between]
+def _arrays(layer: Affine) -> dict[int, Matrix]:
+    return {k: _array(w) if isinstance(w, Tensor) else w.matrix() for k, w in layer.weights.items()}
 
 
 def has_tape(module: nn.Module) -> bool:
     """Whether `tape` can read a module.
 
-    It can read a piecewise-linear `SkipMLP` or `FICNN`, and an `nn.Sequential` of `Linear` and `ReLU` or
-    `LeakyReLU` in turn with one output.
+    It can read a piecewise-linear `SkipMLP`, `FICNN` or `ConvICNN`, and an `nn.Sequential` of linear layers,
+    convolutions, batch normalisations, average poolings and changes of shape, with `ReLU` or `LeakyReLU`
+    between, if it takes vectors or starts with the shape of its input, `nn.Unflatten(1, shape)`.
     """
-    return _places(module) is not None
+    try:
+        places_of(module)
+    except NetworkError:
+        return False
+    return True
 
 
 def tape(module: nn.Module) -> Tape:
-    """Read the weights of a module as they are now, with gradients to its parameters.
+    """Read the weights of a module as they are now, with gradients to its parameters, as in eval mode.
 
     Parameters
     ----------
@@ -199,22 +161,17 @@ def tape(module: nn.Module) -> Tape:
     Raises
     ------
     NetworkError
-        If the module is none that `has_tape` knows.
+        If the module is none that `has_tape` knows; it names the layer.
     """
-    places, slopes = _known(module)
-    maps = []
-    for place in places:
-        bias = place.biased.bias
-        zero = torch.zeros(place.biased.out_features, dtype=place.biased.weight.dtype)
-        weights = {k: part.weight for k, part in place.sources.items()}
-        maps.append(Affine(weights, zero.to(place.biased.weight.device) if bias is None else bias))
-    return Tape(tuple(maps[:-1]), tuple(slopes), maps[-1])
+    places = places_of(module)
+    maps = [Affine(place.weights(), place.bias()) for place in places.maps]
+    return Tape(tuple(maps[:-1]), places.slopes, maps[-1])
 
 
-def is_free(module: nn.Module) -> bool:
-    """Whether the weights of a module with a tape are parameters themselves, not computed from others."""
-    places, _ = _known(module)
-    return all("weight" in part._parameters for place in places for part in place.sources.values())
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module with a tape has one matrix of weights, a parameter, behind each of the tape's."""
+    maps = places_of(module).maps
+    return all(place.is_plain and all(p.is_free for p in place.sources.values()) for place in maps)
 
 
 @torch.no_grad()
@@ -224,36 +181,21 @@ def write(module: nn.Module, network: ReLUNetwork) -> None:
     Raises
     ------
     NetworkError
-        If the module has no tape or computes weights from other parameters, or the network has another
-        structure.
+        If the module has no tape, shares weights or computes them from other parameters, or the network has
+        another structure.
     """
-    places, _ = _known(module)
-    if not is_free(module):
-        raise NetworkError(f"the weights of a {type(module).__name__} are computed and cannot be set")
+    if not is_plain(module):
+        raise NetworkError(
+            f"the weights of a {type(module).__name__} are shared, or computed, and cannot be set one by one"
+        )
     own = tape(module).network()
     if own.widths != network.widths or own.readers != network.readers or own.input_size != network.input_size:
         raise NetworkError(f"{network!r} does not have the structure of the module, {own!r}")
-    for position, place in enumerate(places, start=1):
-        for k, part in place.sources.items():
-            part.weight.copy_(torch.from_numpy(np.array(network.weight(position, k))))
-        if place.biased.bias is not None:
-            last = position > network.depth
-            bias = np.array([network.output_bias]) if last else network.layers[position - 1].bias
-            place.biased.bias.copy_(torch.from_numpy(np.array(bias)))
-
-
-def _known(module: nn.Module) -> tuple[list[_Place], list[float]]:
-    found = _places(module)
-    if found is None:
-        raise NetworkError(
-            f"cannot look inside a {type(module).__name__}: this needs a piecewise-linear SkipMLP or FICNN, "
-            "or an nn.Sequential of Linear and ReLU or LeakyReLU with one output"
+    for position, place in enumerate(places_of(module).maps, start=1):
+        bias = (
+            np.array([network.output_bias]) if position > network.depth else network.layers[position - 1].bias
         )
-    return found
-
-
-def network_of(module: nn.Module, input_shape: Sequence[int] | None = None) -> ReLUNetwork:
-    """Lower a module: quickly where it has a tape, by tracing it elsewhere."""
-    if has_tape(module):
-        return tape(module).network()
-    return as_network(module, input_shape=input_shape).network
+        for k, path in place.sources.items():
+            path.weight.copy_(torch.from_numpy(np.array(network.weight(position, k))))
+            if isinstance(path.layer.bias, Tensor):
+                path.layer.bias.copy_(torch.from_numpy(np.array(bias)))
