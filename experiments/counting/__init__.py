@@ -1,0 +1,1 @@
+"""Counting convex networks among random draws: drawing, deciding, keeping, showing."""
