@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jensen import nn, training
+    from jensen.calculus import Atom, Curvature, curvature, register_atom
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
         ArgumentError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from jensen.verifier import Certificate, Verification, verify
 
 _HOMES = {
+    "jensen.calculus": ("Atom", "Curvature", "curvature", "register_atom"),
     "jensen.certify": ("NeuronReport", "Progress", "StageReport", "Verdict", "Witness", "check"),
     "jensen.errors": (
         "ArgumentError",
@@ -82,10 +84,12 @@ _ROOMS = ("nn", "training")
 
 __all__ = [
     "ArgumentError",
+    "Atom",
     "Box",
     "Certificate",
     "CertificateError",
     "CertificateFileError",
+    "Curvature",
     "Domain",
     "DomainError",
     "JensenError",
@@ -107,6 +111,7 @@ __all__ = [
     "Witness",
     "as_network",
     "check",
+    "curvature",
     "from_arrays",
     "from_onnx",
     "from_torch",
@@ -119,6 +124,7 @@ __all__ = [
     "plot_verdict",
     "plot_witness",
     "regions",
+    "register_atom",
     "save_network",
     "training",
     "verify",

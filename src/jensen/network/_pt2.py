@@ -19,6 +19,7 @@ from jensen.errors import JensenError, ModelFileError
 from jensen.network._lowered import Lowered
 from jensen.network._numbers import as_output, as_shape
 from jensen.network._torch import batch_axis
+from jensen.network._traced import Traced
 from jensen.network.lowering._program import Node, Program, Ref, is_in_place, lower, overload_of
 
 _DTYPES = {
@@ -43,6 +44,7 @@ _MALFORMED = (
     LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError,
     EOFError,
 )  # fmt: skip
+_UNREADABLE = (zipfile.BadZipFile, OSError, MemoryError, *_MALFORMED)
 
 
 def from_pt2(
@@ -72,18 +74,48 @@ def from_pt2(
     input_shape, output = as_shape(input_shape), as_output(output)
     try:
         with zipfile.ZipFile(path) as archive:
-            program = _read(_Archive(archive, str(path)), input_shape)
+            program = _one_input(_read(_Archive(archive, str(path))), str(path), input_shape)
         return lower(program, output)
     except JensenError:
         raise
-    except zipfile.BadZipFile as error:
-        raise ModelFileError(f"{path} is not a .pt2 file or is torn ({error}); {_EXPORT_HINT}") from error
-    except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {error}") from error
-    except MemoryError as error:
-        raise ModelFileError(f"{path} asks for more memory than there is: {error}") from error
-    except _MALFORMED as error:
-        raise ModelFileError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+    except _UNREADABLE as error:
+        raise _explained(path, error) from error
+
+
+def read_pt2(path: str | Path) -> Traced:
+    """Read an exported program stored by `torch.export.save`, without unpickling anything.
+
+    Raises
+    ------
+    ModelFileError
+        As `from_pt2` does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read(_Archive(archive, str(path)))
+    except JensenError:
+        raise
+    except _UNREADABLE as error:
+        raise _explained(path, error) from error
+
+
+def _explained(path: str | Path, error: BaseException) -> ModelFileError:
+    if isinstance(error, zipfile.BadZipFile):
+        return ModelFileError(f"{path} is not a .pt2 file or is torn ({error}); {_EXPORT_HINT}")
+    if isinstance(error, OSError):
+        return ModelFileError(f"cannot read {path}: {error}")
+    if isinstance(error, MemoryError):
+        return ModelFileError(f"{path} asks for more memory than there is: {error}")
+    return ModelFileError(f"{path} is malformed: {type(error).__name__}: {error}")
+
+
+def _one_input(program: Traced, path: str, input_shape: Sequence[int] | None) -> Program:
+    if len(program.inputs) != 1:
+        raise ModelFileError(f"{path}: the model takes {len(program.inputs)} inputs; one is expected")
+    ((name, sizes),) = program.inputs.items()
+    assert sizes is not None
+    shape, batched = batch_axis(sizes, input_shape)
+    return Program(program.constants, name, shape, batched, program.nodes, program.outputs, trusted=False)
 
 
 class _Archive:
@@ -164,7 +196,7 @@ def _whole(size: Mapping[str, Any]) -> int:
     return value
 
 
-def _read(archive: _Archive, input_shape: Sequence[int] | None) -> Program:
+def _read(archive: _Archive) -> Traced:
     models = [name for name in archive.names() if name.startswith("models/") and name.endswith(".json")]
     if len(models) != 1:
         raise ModelFileError(f"{archive.path} holds {len(models)} models; one is expected")
@@ -182,6 +214,7 @@ def _read(archive: _Archive, input_shape: Sequence[int] | None) -> Program:
     module = document["graph_module"]
     graph, signature = module["graph"], module["signature"]
     constants: dict[str, torch.Tensor] = {}
+    parameters: dict[str, str] = {}
     inputs: list[str] = []
     for spec in signature["input_specs"]:
         ((kind, value),) = spec.items()
@@ -192,21 +225,20 @@ def _read(archive: _Archive, input_shape: Sequence[int] | None) -> Program:
             if target not in tensors:
                 raise ModelFileError(f"{archive.path}: no data for {target!r}")
             constants[value["arg"]["name"]] = tensors[target]
+            if kind != "tensor_constant":
+                parameters[value["arg"]["name"]] = target
         else:
             raise ModelFileError(f"{archive.path}: an input of kind {kind!r} cannot be read")
-    if len(inputs) != 1:
-        raise ModelFileError(f"{archive.path}: the model takes {len(inputs)} inputs; one is expected")
     outputs = [
         spec["user_output"]["arg"]["as_tensor"]["name"]
         for spec in signature["output_specs"]
         if "as_tensor" in spec.get("user_output", {}).get("arg", {})
     ]
     meta = graph["tensor_values"]
-    sizes = [n.get("as_int") for n in meta[inputs[0]]["sizes"]]
-    shape, batched = batch_axis(sizes, input_shape)
+    shapes = {name: tuple(n.get("as_int") for n in meta[name]["sizes"]) for name in inputs}
     nodes = [part for node in graph["nodes"] for part in _nodes(node, meta)]
     _refuse_hidden_writes(nodes, archive.path)
-    return Program(constants, inputs[0], shape, batched, nodes, outputs, trusted=False)
+    return Traced(constants, parameters, shapes, nodes, outputs, trusted=False)
 
 
 def _nodes(node: Mapping[str, Any], meta: Mapping[str, Any]) -> list[Node]:

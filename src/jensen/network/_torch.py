@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from torch.export.graph_signature import InputKind, OutputKind
 from jensen.errors import JensenError, NetworkError
 from jensen.network._lowered import Lowered
 from jensen.network._numbers import as_output, as_shape
+from jensen.network._traced import Traced
 from jensen.network.lowering._aten import is_smooth, packet
 from jensen.network.lowering._aten_table import HANDLERS
 from jensen.network.lowering._program import REBINDING, Node, Program, Ref, lower
 from jensen.network.lowering._tensor import SENTINEL_BATCH
 
-_TRACING_ERRORS = (
+TRACING_ERRORS = (
     RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError,
     MemoryError,
 )  # fmt: skip
@@ -62,75 +63,119 @@ def from_torch(
         exported = module
     else:
         shape = _input_shape(module) if input_shape is None else input_shape
-        exported = _export(module, shape)
+        exported = export_on(module, (SENTINEL_BATCH, *shape))
         input_shape = shape
     try:
-        return lower(_program(_simplified(exported), input_shape), output)
+        return lower(_program(simplified(exported), input_shape), output)
     except JensenError:
         raise
-    except _TRACING_ERRORS as error:
+    except TRACING_ERRORS as error:
         raise NetworkError(f"the model cannot be lowered: {type(error).__name__}: {error}") from error
 
 
 def _input_shape(module: torch.nn.Module) -> tuple[int, ...]:
-    own = getattr(module, "in_features", None)
-    if isinstance(own, int):
-        return (own,)
-    for layer in module.modules():
-        if isinstance(layer, torch.nn.Linear):
-            return (layer.in_features,)
-        if layer is not module and next(layer.parameters(recurse=False), None) is not None:
-            break
+    own = known_shape(module)
+    if own is not None:
+        return own
     raise NetworkError(
         "the shape of the model's input cannot be told from its first layer; pass input_shape, the shape "
         "of one input without the batch, for instance input_shape=(3, 32, 32)"
     )
 
 
-def _export(module: torch.nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
-    """Export a structural copy of the module in eval mode; parameters are shared with it, not copied."""
+def known_shape(module: torch.nn.Module) -> tuple[int, ...] | None:
+    """Shape of one input as far as a module tells: its `in_features`, `input_shape` or first linear layer."""
+    own = getattr(module, "in_features", None)
+    if isinstance(own, int):
+        return (own,)
+    shape = getattr(module, "input_shape", None)
+    if isinstance(shape, tuple) and shape and all(type(n) is int and n > 0 for n in shape):
+        return shape
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            return (layer.in_features,)
+        if layer is not module and next(layer.parameters(recurse=False), None) is not None:
+            break
+    return None
+
+
+def export_on(module: torch.nn.Module, *shapes: tuple[int, ...]) -> ExportedProgram:
+    """Export a module on inputs of these shapes, the batch included.
+
+    Raises
+    ------
+    NetworkError
+        If torch cannot trace it.
+    """
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype = torch.get_default_dtype() if first is None else first.dtype
+    device = torch.device("cpu") if first is None else first.device
+    return export_eval(module, tuple(torch.zeros(shape, dtype=dtype, device=device) for shape in shapes))
+
+
+def export_eval(
+    module: torch.nn.Module, samples: tuple[Any, ...], note: str = " (the first axis is the batch)"
+) -> ExportedProgram:
+    """Export a structural copy of a module in eval mode; parameters are shared with it, not copied.
+
+    Raises
+    ------
+    NetworkError
+        If torch cannot trace it.
+    """
     shared: dict[int, Any] = {}
     for part in module.modules():
         for value in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
             if isinstance(value, torch.Tensor):
                 shared[id(value)] = value
     twin = copy.deepcopy(module, shared).eval()
-    first = next((p for p in module.parameters() if p.is_floating_point()), None)
-    dtype = torch.get_default_dtype() if first is None else first.dtype
-    device = torch.device("cpu") if first is None else first.device
-    sample = torch.zeros((SENTINEL_BATCH, *shape), dtype=dtype, device=device)
     with torch.no_grad():
         try:
             with warnings.catch_warnings():
                 # torch warns of its own deprecations while it traces.
                 warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
-                return export(twin, (sample,))
-        except _TRACING_ERRORS as error:
+                return export(twin, samples)
+        except TRACING_ERRORS as error:
+            shapes = " and ".join(str(tuple(s.shape)) for s in samples if isinstance(s, torch.Tensor))
             raise NetworkError(
-                f"torch.export cannot trace the model on an input of shape {tuple(sample.shape)} (the first "
-                f"axis is the batch): {error}"
+                f"torch.export cannot trace the model on an input of shape {shapes}{note}: {error}"
             ) from error
 
 
-def _simplified(exported: ExportedProgram) -> ExportedProgram:
-    """Remove in-place operators, and decompose those operators that the lowering does not know itself."""
+def _lowerable(operator: str) -> bool:
+    return packet(operator) in HANDLERS or is_smooth(operator)
+
+
+def simplified(
+    exported: ExportedProgram,
+    known: Callable[[str], bool] = _lowerable,
+    parameters: Collection[str] = (),
+) -> ExportedProgram:
+    """Remove in-place operators, and decompose those that read an input and are not known.
+
+    Parameters
+    ----------
+    exported : ExportedProgram
+    known : callable
+        Whether an operator can stay as it is.
+    parameters : collection of str
+        Placeholders of parameters that count as inputs.
+    """
     targets = [n.target for n in exported.graph.nodes if n.op == "call_function"]
     overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
     if any(t._schema.is_mutable and packet(str(t)) not in REBINDING for t in overloads):
         exported = exported.run_decompositions({})
-    unknown = {
-        t for t in _reading_input(exported) if packet(str(t)) not in HANDLERS and not is_smooth(str(t))
-    }
+    unknown = {t for t in _reading_input(exported, parameters) if not known(str(t))}
     if not unknown:
         return exported
-    known: Mapping[Any, Any] = torch.export.default_decompositions()
-    table = {t: known[t] for t in unknown if t in known}
+    decompositions: Mapping[Any, Any] = torch.export.default_decompositions()
+    table = {t: decompositions[t] for t in unknown if t in decompositions}
     return exported.run_decompositions(table) if table else exported
 
 
-def _reading_input(exported: ExportedProgram) -> set[torch._ops.OpOverload]:
-    """Operators that depend on the input; those that compute weights are evaluated, never decomposed."""
-    inputs = set(exported.graph_signature.user_inputs)
+def _reading_input(exported: ExportedProgram, parameters: Collection[str]) -> set[torch._ops.OpOverload]:
+    """Operators that depend on an input; those that compute weights are evaluated, never decomposed."""
+    inputs = {*exported.graph_signature.user_inputs, *parameters}
     reached: set[torch.fx.Node] = set()
     found: set[torch._ops.OpOverload] = set()
     for node in exported.graph.nodes:
@@ -142,8 +187,26 @@ def _reading_input(exported: ExportedProgram) -> set[torch._ops.OpOverload]:
 
 
 def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> Program:
+    program = traced(exported)
+    (name, sizes), *others = program.inputs.items() or [("", None)]
+    if sizes is None or others:
+        count = len(program.inputs)
+        raise NetworkError(f"the model takes {count} inputs; only models of one tensor can be lowered")
+    shape, batched = batch_axis(sizes, sample_shape)
+    return Program(program.constants, name, shape, batched, program.nodes, program.outputs, program.trusted)
+
+
+def traced(exported: ExportedProgram) -> Traced:
+    """Read an exported program.
+
+    Raises
+    ------
+    NetworkError
+        If a weight holds no real numbers.
+    """
     signature = exported.graph_signature
     constants: dict[str, torch.Tensor] = {}
+    parameters: dict[str, str] = {}
     inputs: list[str] = []
     for spec in signature.input_specs:
         if spec.kind is InputKind.USER_INPUT:
@@ -153,6 +216,8 @@ def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> P
         assert target is not None
         source = exported.state_dict if target in exported.state_dict else exported.constants
         constants[spec.arg.name] = _weights(target, source[target])
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+            parameters[spec.arg.name] = target
     # A constant among the outputs, such as None, has no name.
     outputs = [
         spec.arg.name
@@ -165,15 +230,15 @@ def _program(exported: ExportedProgram, sample_shape: Sequence[int] | None) -> P
             value := getattr(exported.graph_module, str(node.target)), torch.Tensor
         ):
             constants[node.name] = value.detach().cpu()
-    placeholders = {n.name: n.meta.get("val") for n in graph.nodes if n.op == "placeholder"}
-    tensors = [name for name in inputs if isinstance(placeholders[name], torch.Tensor)]
-    if len(tensors) != 1 or len(inputs) != 1:
-        raise NetworkError(f"the model takes {len(inputs)} inputs; only models of one tensor can be lowered")
-    value = placeholders[tensors[0]]
-    assert isinstance(value, torch.Tensor)
-    shape, batched = batch_axis(list(value.shape), sample_shape)
+    values = {n.name: n.meta.get("val") for n in graph.nodes if n.op == "placeholder"}
+    shapes = {
+        name: tuple(n if isinstance(n, int) else None for n in value.shape)
+        if isinstance(value := values.get(name), torch.Tensor)
+        else None
+        for name in inputs
+    }
     nodes = [_node(n) for n in graph.nodes if n.op == "call_function"]
-    return Program(constants, tensors[0], shape, batched, nodes, outputs, trusted=True)
+    return Traced(constants, parameters, shapes, nodes, outputs, trusted=True)
 
 
 def _weights(name: str, tensor: torch.Tensor) -> torch.Tensor:

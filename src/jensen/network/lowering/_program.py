@@ -27,7 +27,7 @@ _INTEGER_OPERATORS: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge", "and_")
 }
-_ASSERTIONS = (
+ASSERTIONS = (
     "aten._assert_scalar",
     "aten._assert_async",
     "aten._assert_tensor_metadata",
@@ -125,13 +125,13 @@ def lower(program: Program, output: int | None) -> Lowered:
     budget = FoldingBudget(sum(v.numel() for v in program.constants.values()))
     env: dict[str, Any] = {**program.constants, program.input_name: source}
     for node in program.nodes:
-        args = _resolve(node.args, env)
+        args = resolve(node.args, env)
         tape.place = node.place
         if _symbolic(args):
             env[node.name] = _step(node, args, tape)
         else:
-            env[node.name] = _fold(program, node, args, budget)
-        if mutated := _mutated(node):
+            env[node.name] = fold(node, args, program.trusted, budget)
+        if mutated := overwritten(node):
             env[mutated] = env[node.name]
     values = [env[name] for name in program.outputs if env[name] is not None]
     network, index = chosen_output(tape, values, output, shape)
@@ -144,7 +144,7 @@ def _step(node: Node, args: dict[str, Any], tape: Tape) -> Any:
     if packet(node.target) in ("aten.sym_size", "aten.sym_numel"):
         shape = args["self"].visible_shape
         return shape[args["dim"]] if "dim" in args else prod(shape)
-    if packet(node.target) in _ASSERTIONS:
+    if packet(node.target) in ASSERTIONS:
         return None
     handler = HANDLERS.get(packet(node.target))
     if handler is None:
@@ -152,22 +152,28 @@ def _step(node: Node, args: dict[str, Any], tape: Tape) -> Any:
     return handler(Call(node.target, args, tape, node.dtype))
 
 
-def _fold(program: Program, node: Node, args: dict[str, Any], budget: FoldingBudget) -> Any:
-    """Evaluate a node that does not depend on the input, by torch and in the model's own dtype."""
+def fold(node: Node, args: dict[str, Any], trusted: bool, budget: FoldingBudget) -> Any:
+    """Evaluate a node that does not depend on the input, by torch and in the model's own dtype.
+
+    Raises
+    ------
+    UnsupportedOperatorError, ModelFileError
+        If the program is not trusted and the operator is not on the short list, or costs too much.
+    """
     if node.target in _INTEGER_OPERATORS:
         return _INTEGER_OPERATORS[node.target](*args.values())
     if node.target == "_operator.getitem":
         return args["a"][args["b"]]
-    if packet(node.target) in _ASSERTIONS:
+    if packet(node.target) in ASSERTIONS:
         return None
-    if not program.trusted:
+    if not trusted:
         if not is_foldable(node.target):
             raise UnsupportedOperatorError(
                 node.target, node.place, "a model file may not compute its constants with this operator"
             )
         budget.spend(node.place, *_cost(node, args))
     with torch.no_grad():
-        return _call(node.target, args)
+        return call(node.target, args)
 
 
 def _cost(node: Node, args: dict[str, Any]) -> tuple[int, int]:
@@ -177,11 +183,11 @@ def _cost(node: Node, args: dict[str, Any]) -> tuple[int, int]:
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
         raise ModelFileError(f"{node.place}: {node.target} does not fit its arguments: {error}") from error
     elements = sum(result.numel() for result in results)
-    sizes = [n for v in _leaves(args) if isinstance(v, torch.Tensor) for n in v.shape]
+    sizes = [n for v in leaves(args) if isinstance(v, torch.Tensor) for n in v.shape]
     return elements, elements * max(sizes, default=1) if packet(node.target) in _PRODUCTS else 0
 
 
-def _call(target: str, args: Mapping[str, Any]) -> Any:
+def call(target: str, args: Mapping[str, Any]) -> Any:
     """Call an aten operator by name."""
     overload = overload_of(target)
     return overload(**({**args, "device": "cpu"} if "device" in args else args))
@@ -193,7 +199,7 @@ def overload_of(target: str) -> Any:
     return getattr(getattr(getattr(torch.ops, namespace), name), overload)
 
 
-def _mutated(node: Node) -> str | None:
+def overwritten(node: Node) -> str | None:
     """Name of the value that an in-place operator overwrites."""
     own = node.args.get("self")
     return own.name if is_in_place(node.target) and isinstance(own, Ref) else None
@@ -205,28 +211,30 @@ def is_in_place(target: str) -> bool:
     return name.startswith("aten.") and name.endswith("_") and name not in REBINDING
 
 
-def _resolve(value: Any, env: Mapping[str, Any]) -> Any:
+def resolve(value: Any, env: Mapping[str, Any]) -> Any:
+    """Replace every `Ref` by the value of its name."""
     if isinstance(value, Ref):
         return env[value.name]
     if isinstance(value, (list, tuple)):
-        return [_resolve(v, env) for v in value]
+        return [resolve(v, env) for v in value]
     if isinstance(value, Mapping):
-        return {k: _resolve(v, env) for k, v in value.items()}
+        return {k: resolve(v, env) for k, v in value.items()}
     return value
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
+    """List what nested lists, tuples and mappings hold."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for v in value:
-            yield from _leaves(v)
+            yield from leaves(v)
     else:
         yield value
 
 
 def _symbolic(value: Any) -> bool:
-    return any(isinstance(v, (Tensor, Condition)) for v in _leaves(value))
+    return any(isinstance(v, (Tensor, Condition)) for v in leaves(value))
 
 
 def _replay(program: Program, lowered: Mapping[str, Any], points: FloatArray, output: int) -> FloatArray:
@@ -241,8 +249,8 @@ def _replay(program: Program, lowered: Mapping[str, Any], points: FloatArray, ou
         with torch.no_grad():
             for node in program.nodes:
                 if node.name not in constants:
-                    env[node.name] = _evaluate(node, _resolve(node.args, env))
-                    if mutated := _mutated(node):
+                    env[node.name] = _evaluate(node, resolve(node.args, env))
+                    if mutated := overwritten(node):
                         env[mutated] = env[node.name]
         values = [env[name] for name in program.outputs if isinstance(env[name], torch.Tensor)]
         flat = torch.cat([v.reshape(size, -1) for v in values], dim=1)
@@ -253,12 +261,12 @@ def _replay(program: Program, lowered: Mapping[str, Any], points: FloatArray, ou
 def _evaluate(node: Node, args: dict[str, Any]) -> Any:
     if node.target == "_operator.getitem":
         return args["a"][args["b"]]
-    if packet(node.target) in _ASSERTIONS:
+    if packet(node.target) in ASSERTIONS:
         return None
     dtype = args.get("dtype")
     if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
         args = {**args, "dtype": torch.float64}
-    return _call(node.target, args)
+    return call(node.target, args)
 
 
 def _double(value: Any) -> Any:

@@ -1,0 +1,175 @@
+"""Atoms: functions of one real argument, with what is known of their sign, curvature and monotonicity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from jensen.calculus._value import (
+    ANY_SIGN,
+    DOWN,
+    FOREIGN,
+    NEGATIVE,
+    POSITIVE,
+    SIGN_BITS,
+    UP,
+    VARIES,
+    ZERO,
+    Bits,
+    Flags,
+    Value,
+    has,
+    mirrored,
+    when,
+)
+from jensen.errors import ArgumentError
+
+Bend: TypeAlias = Literal["constant", "affine", "convex", "concave", "unknown"]
+Slope: TypeAlias = Literal["increasing", "decreasing", "neither"]
+Reals: TypeAlias = Literal["real", "nonnegative", "positive"]
+
+_BENDS: dict[str, int] = {"constant": 0, "affine": 0, "convex": UP, "concave": DOWN, "unknown": UP | DOWN}
+_SLOPES = ("increasing", "decreasing", "neither")
+_DOMAINS = ("real", "nonnegative", "positive")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a function bends and moves on an interval; increasing and decreasing are not strict."""
+
+    bend: Bend
+    slope: Slope = "neither"
+
+    def __post_init__(self) -> None:
+        if self.bend not in _BENDS or self.slope not in _SLOPES:
+            raise ArgumentError(f"no function is {self.bend!r:.40} and {self.slope!r:.40}")
+
+    def __str__(self) -> str:
+        words = {"increasing": "non-decreasing", "decreasing": "non-increasing"}.get(self.slope)
+        if self.bend == "constant":
+            return "constant"
+        bend = "neither convex nor concave" if self.bend == "unknown" else self.bend
+        return f"{bend} and {words}" if words else f"{bend} but not monotone"
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A function of one real argument.
+
+    Attributes
+    ----------
+    name : str
+    everywhere : Shape
+        On its whole domain.
+    nonnegative, nonpositive : Shape
+        On the two half-lines; as everywhere, by default.
+    sign : mapping
+        Signs that it may take, for arguments that are "negative", "zero", "positive"; unknown where it is
+        left out.
+    domain : {"real", "nonnegative", "positive"}
+        Where it is defined. Beyond, a convex function counts as +inf and a concave one as -inf.
+    """
+
+    name: str
+    everywhere: Shape
+    nonnegative: Shape | None = None
+    nonpositive: Shape | None = None
+    sign: Mapping[str, str] = field(default_factory=dict)
+    domain: Reals = "real"
+
+    def __post_init__(self) -> None:
+        if self.domain not in _DOMAINS:
+            raise ArgumentError(f"a domain is one of {', '.join(_DOMAINS)}, not {self.domain!r:.40}")
+        for where, sign in self.sign.items():
+            if where not in ("negative", "zero", "positive") or sign not in SIGN_BITS:
+                raise ArgumentError(
+                    f"no function has the sign {sign!r:.40} where its argument is {where!r:.40}"
+                )
+
+    def shape_on(self, sign: int) -> Shape:
+        """How it bends where its argument can have these signs only."""
+        if not sign & NEGATIVE:
+            return self.nonnegative or self.everywhere
+        if not sign & POSITIVE:
+            return self.nonpositive or self.everywhere
+        return self.everywhere
+
+    def sign_on(self, sign: int) -> int:
+        """Signs that it may take, as bits, where its argument can have these signs only."""
+        found = 0
+        for name in ("negative", "zero", "positive"):
+            if sign & SIGN_BITS[name]:
+                found |= SIGN_BITS.get(self.sign.get(name, "unknown"), ANY_SIGN)
+        return found
+
+    def undefined(self, argument: Value) -> Flags:
+        """Entries of the argument of which it is not known that they lie in the domain."""
+        outside = {"real": 0, "nonnegative": NEGATIVE, "positive": NEGATIVE | ZERO}[self.domain]
+        return has(argument.sign, outside)
+
+    def __call__(self, argument: Value) -> Value:
+        """Compose with an argument, entry by entry."""
+        sign = argument.sign
+        curvature = argument.curvature & FOREIGN
+        # `sign` takes few values: each is looked up once.
+        signs = np.zeros(sign.shape, dtype=np.int8)
+        for bits in np.unique(sign):
+            here: Flags = sign == bits
+            shape = self.shape_on(int(bits))
+            signs |= when(here, self.sign_on(int(bits)))
+            if shape.bend != "constant":
+                curvature |= np.where(here, composed(shape, argument.curvature), np.int8(0))
+        return Value(signs, curvature)
+
+
+def composed(shape: Shape, curvature: Bits) -> Bits:
+    """Curvature of f(g) for f of a shape and g of a curvature, where g varies; constant elsewhere."""
+    if shape.slope == "increasing":
+        inner = curvature & (UP | DOWN)
+    elif shape.slope == "decreasing":
+        inner = mirrored(curvature) & (UP | DOWN)
+    else:
+        inner = when(has(curvature, UP | DOWN), UP | DOWN)
+    result: Bits = np.where(has(curvature, VARIES), inner | VARIES | _BENDS[shape.bend], 0).astype(np.int8)
+    return result
+
+
+Described: TypeAlias = Atom | Callable[[Mapping[str, Any]], Atom]
+"""An atom, or a function from an operator's arguments (numbers, text) to one."""
+
+ATOMS: dict[str, Described] = {}
+"""Atoms by the packets of their operators, for instance "aten.exp"."""
+
+
+def register_atom(operator: str, atom: Described) -> None:
+    """Teach the calculus an elementwise operator of one tensor.
+
+    Verdicts that rest on it rest on your word: `jensen.check` calls them "convex_rules".
+
+    Parameters
+    ----------
+    operator : str
+        Name of a torch operator without its overload, for instance "aten.cosh" or "mylib.bump".
+    atom : Atom or callable
+        A callable gets the operator's arguments other than tensors, by the names of its schema, and returns
+        the atom.
+
+    Raises
+    ------
+    ArgumentError
+        If the operator has rules already, or an argument makes no sense.
+    """
+    from jensen.calculus._table import is_known
+
+    if not isinstance(operator, str) or operator.count(".") != 1:
+        raise ArgumentError(f'an operator is named like "aten.cosh", without overload; got {operator!r:.80}')
+    if is_known(operator):
+        raise ArgumentError(f"{operator} has rules already, which cannot be replaced")
+    if not isinstance(atom, Atom) and not callable(atom):
+        raise ArgumentError(
+            f"an atom is a jensen.calculus.Atom or a function that makes one, got {atom!r:.80}"
+        )
+    ATOMS[operator] = atom

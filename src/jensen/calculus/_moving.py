@@ -1,0 +1,121 @@
+"""Operators that only move entries around, or choose among them, by a pattern that is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from jensen.calculus._call import Call, Registry, Result
+from jensen.calculus._value import ZERO, Bits, Value, constant
+from jensen.program._evaluate import applied
+
+rules = Registry()
+
+_PLAIN = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten permute transpose swapaxes
+    swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy expand_as view_as
+    reshape_as repeat tile slice slice_copy select select_copy narrow index_select index split
+    split_with_sizes chunk unsafe_split unsafe_chunk split_copy unbind cat concat concatenate stack
+    slice_scatter select_scatter flip roll gather diagonal reflection_pad1d reflection_pad2d
+    replication_pad1d replication_pad2d tril triu repeat_interleave as_strided_copy"""
+_SAME = """contiguous clone alias detach detach_ dropout dropout_ feature_dropout alpha_dropout
+    lift_fresh_copy positive identity"""
+
+
+def run(call: Call, values: dict[str, Any]) -> Any:
+    """Call the operator on tensors."""
+    with torch.no_grad():
+        return applied(call.node, {**call.args, **values})
+
+
+def _tensors(given: Any, part: str) -> Any:
+    if isinstance(given, Value):
+        # Bits that stand where an operator fills in zeros must say "zero".
+        bits = given.curvature if part == "curvature" else given.sign ^ ZERO
+        return torch.from_numpy(np.ascontiguousarray(bits, dtype=np.float32))
+    if isinstance(given, np.ndarray):
+        return torch.tensor(given)
+    if isinstance(given, (list, tuple)):
+        return [_tensors(entry, part) for entry in given]
+    return given
+
+
+def _bits(tensor: torch.Tensor) -> Bits:
+    return tensor.numpy().astype(np.int8)
+
+
+def move(call: Call, **changes: Any) -> Result:
+    """Move signs and curvatures as the operator moves numbers."""
+    args = {**call.args, **changes}
+    kinds = {key: constant(v) if _is_number_array(key, v) else v for key, v in args.items()}
+    signs = run(call, {key: _tensors(v, "sign") for key, v in kinds.items()})
+    bends = run(call, {key: _tensors(v, "curvature") for key, v in kinds.items()})
+    if isinstance(signs, torch.Tensor):
+        return Value(_bits(signs) ^ ZERO, _bits(bends))
+    return tuple(Value(_bits(s) ^ ZERO, _bits(b)) for s, b in zip(signs, bends, strict=True))
+
+
+def _is_number_array(name: str, given: Any) -> bool:
+    return isinstance(given, np.ndarray) and name in ("self", "src", "input")
+
+
+@rules(*_PLAIN.split())
+def _move(call: Call) -> Result:
+    return move(call)
+
+
+@rules(*_SAME.split())
+def _same(call: Call) -> Result:
+    if call.get("train", False):
+        return call.nothing_known()
+    return call.value("input" if "input" in call.args else "self")
+
+
+@rules("native_dropout")
+def _native_dropout(call: Call) -> Result:
+    return call.nothing_known() if call.get("train", False) else (call.value("input"), None)
+
+
+@rules("to", "_to_copy", "type_as", "_to_dtype")
+def _to(call: Call) -> Result:
+    dtype = call.get("dtype")
+    if isinstance(dtype, str) and not getattr(torch, dtype).is_floating_point:
+        return call.nothing_known()
+    return call.value()
+
+
+@rules("constant_pad_nd", "pad")
+def _pad(call: Call) -> Result:
+    if call.get("mode", "constant") != "constant":
+        return move(call)
+    fill = int(constant(float(call.get("value", 0.0))).sign)
+    value = call.value()
+    moved = move(call, self=Value(value.sign ^ fill ^ ZERO, value.curvature), value=0)
+    assert isinstance(moved, Value)
+    return Value(moved.sign ^ fill ^ ZERO, moved.curvature)
+
+
+@rules("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+def _filled(call: Call) -> Result:
+    name = call.node.packet
+    number = 0.0 if "zeros" in name else 1.0 if "ones" in name else float(call.get("fill_value"))
+    return constant(number).broadcast(tuple(call.node.shape))  # type: ignore[arg-type]
+
+
+@rules("where")
+def _where(call: Call) -> Result:
+    condition = call.args.get("condition")
+    if not isinstance(condition, np.ndarray) or "other" not in call.args:
+        return call.nothing_known()
+    a, b = call.value("self"), call.value("other")
+    return Value(np.where(condition, a.sign, b.sign), np.where(condition, a.curvature, b.curvature))
+
+
+@rules("masked_fill")
+def _masked_fill(call: Call) -> Result:
+    mask = call.args["mask"]
+    if not isinstance(mask, np.ndarray):
+        return call.nothing_known()
+    a, b = call.value("self"), call.value("value")
+    return Value(np.where(mask, b.sign, a.sign), np.where(mask, b.curvature, a.curvature))

@@ -1,0 +1,267 @@
+"""Operators that bend and take several arguments: maxima, norms, log-sum-exp, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+import torch
+
+from jensen.calculus._arithmetic import negative, product, summed, total
+from jensen.calculus._atom import Atom
+from jensen.calculus._call import Call, Registry, Result
+from jensen.calculus._elementary import exponential, huber, power, sloped, square
+from jensen.calculus._moving import run
+from jensen.calculus._value import (
+    DOWN,
+    FOREIGN,
+    NEGATIVE,
+    NONNEGATIVE,
+    NONPOSITIVE,
+    POSITIVE,
+    UP,
+    VARIES,
+    ZERO,
+    Bits,
+    Flags,
+    Value,
+    has,
+    when,
+)
+
+rules = Registry()
+Any_ = Callable[[Flags], Flags]
+"""Tells for every result whether any of the entries that it is made of is flagged."""
+
+
+def _any_bit(value: Value, found: Any_) -> Bits:
+    result: Bits | None = None
+    for bit in (UP, DOWN, VARIES, FOREIGN):
+        here = when(found(has(value.curvature, bit)), bit)
+        result = here if result is None else result | here
+    assert result is not None
+    return result
+
+
+def largest(value: Value, found: Any_) -> Value:
+    """Take the maximum of some entries: convex and non-decreasing in each."""
+    positive = found(has(value.sign, POSITIVE))
+    above = found(~has(value.sign, NEGATIVE | ZERO))
+    not_below = found(~has(value.sign, NEGATIVE))
+    sign = (
+        when(positive, POSITIVE)
+        | when(~not_below, NEGATIVE)
+        | when(found(has(value.sign, ZERO)) & ~above, ZERO)
+    )
+    return Value(sign, _with_bend(_any_bit(value, found), UP))
+
+
+def _with_bend(curvature: Bits, bend: int) -> Bits:
+    return curvature | when(has(curvature, VARIES), bend)
+
+
+def maximum(a: Value, b: Value) -> Value:
+    """Take the larger of two values, broadcast."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    both = [v.broadcast(shape) for v in (a, b)]
+    stacked = Value(np.stack([v.sign for v in both]), np.stack([v.curvature for v in both]))
+    result = largest(stacked, lambda x: np.asarray(x.any(axis=0)))
+    a, b = both  # where a is never above zero and b never below, b it is
+    only_b = ((a.sign | NONPOSITIVE) == NONPOSITIVE) & ((b.sign | NONNEGATIVE) == NONNEGATIVE)
+    only_a = ((b.sign | NONPOSITIVE) == NONPOSITIVE) & ((a.sign | NONNEGATIVE) == NONNEGATIVE)
+    curvature = np.where(only_b, b.curvature, np.where(only_a, a.curvature, result.curvature))
+    return Value(result.sign, curvature.astype(np.int8))
+
+
+def minimum(a: Value, b: Value) -> Value:
+    """Take the smaller of two values, broadcast."""
+    return negative(maximum(negative(a), negative(b)))
+
+
+@rules("maximum")
+def _maximum(call: Call) -> Result:
+    return maximum(call.value("self"), call.value("other"))
+
+
+@rules("minimum")
+def _minimum(call: Call) -> Result:
+    return minimum(call.value("self"), call.value("other"))
+
+
+def _by_operator(call: Call, sign: int) -> Any_:
+    def found(flags: Flags) -> Flags:
+        result = run(call, {"self": torch.from_numpy(sign * flags.astype(np.float64)), "dtype": None})
+        result = result if isinstance(result, torch.Tensor) else result[0]
+        chosen: Flags = np.asarray(sign * result.numpy() > 0.5)
+        return chosen
+
+    return found
+
+
+@rules(
+    "max", "amax", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
+    "max_pool1d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+)  # fmt: skip
+def _max(call: Call) -> Result:
+    if call.node.operator.endswith(".other"):
+        return _maximum(call)
+    return _first(call, largest(call.value(), _by_operator(call, 1)))
+
+
+@rules("min", "amin")
+def _min(call: Call) -> Result:
+    if call.node.operator.endswith(".other"):
+        return _minimum(call)
+    return _first(call, negative(largest(negative(call.value()), _by_operator(call, -1))))
+
+
+def _first(call: Call, value: Value) -> Result:
+    """Several results, of which the indices are of no use, where the operator has several."""
+    shape = call.node.shape
+    several = bool(shape) and any(part is None or isinstance(part, tuple) for part in shape)
+    return (value, None) if several else value
+
+
+@rules("clamp", "clamp_", "clip", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_")
+def _clamp(call: Call) -> Result:
+    result = call.value()
+    if (low := call.optional("min")) is not None:
+        result = maximum(result, low)
+    if (high := call.optional("max")) is not None:
+        result = minimum(result, high)
+    return result
+
+
+@rules("prelu", "_prelu_kernel")
+def _prelu(call: Call) -> Result:
+    value, slopes = call.value(), call.number("weight")
+    if slopes is None:
+        return call.nothing_known()
+    if slopes.size > 1 and slopes.ndim == 1:
+        slopes = slopes.reshape(-1, *(1,) * (value.sign.ndim - 2))
+    slopes = np.broadcast_to(slopes, value.shape)
+    sign, curvature = value.sign, value.curvature
+    for low, high, like in ((-inf, 0, -1.0), (0, 0, 0.0), (0, 1, 0.5), (1, 1, 1.0), (1, inf, 2.0)):
+        here = (slopes == low) if low == high else (slopes > low) & (slopes < high)
+        if here.any():
+            found = sloped(like)(value)
+            sign = np.where(here, found.sign, sign)
+            curvature = np.where(here, found.curvature, curvature)
+    return Value(sign, curvature)
+
+
+@rules("pow")
+def _pow(call: Call) -> Result:
+    exponent, base = call.number("exponent"), call.number("self")
+    if exponent is not None and exponent.size == 1:
+        return applied_atom(call, power(float(exponent.reshape(()))), call.value())
+    if base is not None and base.size == 1:
+        return applied_atom(call, exponential(float(base.reshape(()))), call.value("exponent"))
+    return call.nothing_known()
+
+
+def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
+    """Compose, and take down where the atom may not be defined."""
+    if atom.undefined(argument).any():
+        call.conditions.append(f"{call.node.place}: the argument of {atom.name} is {atom.domain}")
+    return atom(argument)
+
+
+def _along(call: Call, keep: bool | None = None) -> Any_:
+    """Look along the axes that the operator reduces."""
+    axes = call.get("dim")
+    axes = None if axes is None or axes == [] else axes if isinstance(axes, int) else tuple(axes)
+    kept = bool(call.get("keepdim", False)) if keep is None else keep
+    return lambda flags: np.asarray(flags.any(axis=axes, keepdims=kept))
+
+
+def log_sum_exp(value: Value, found: Any_) -> Value:
+    """Convex and non-decreasing in every entry."""
+    curvature = _with_bend(_any_bit(value, found), UP)
+    return Value(np.full(curvature.shape, NEGATIVE | ZERO | POSITIVE, dtype=np.int8), curvature)
+
+
+@rules("logsumexp")
+def _logsumexp(call: Call) -> Result:
+    return log_sum_exp(call.value(), _along(call))
+
+
+@rules("logaddexp")
+def _logaddexp(call: Call) -> Result:
+    a, b = call.value("self"), call.value("other")
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = a.broadcast(shape), b.broadcast(shape)
+    stacked = Value(np.stack([a.sign, b.sign]), np.stack([a.curvature, b.curvature]))
+    return log_sum_exp(stacked, lambda x: np.asarray(x.any(axis=0)))
+
+
+@rules("log_softmax", "_log_softmax")
+def _log_softmax(call: Call) -> Result:
+    value = call.value()
+    found = total(value, negative(log_sum_exp(value, _along(call, keep=True))))
+    return Value(np.full(value.shape, NONPOSITIVE, dtype=np.int8), found.curvature)
+
+
+@rules("softmax", "_softmax")
+def _softmax(call: Call) -> Result:
+    found = call.nothing_known()
+    assert isinstance(found, Value)
+    return Value(np.full(found.shape, POSITIVE, dtype=np.int8), found.curvature)
+
+
+@rules("linalg_vector_norm", "norm")
+def _norm(call: Call) -> Result:
+    order = call.get("ord", call.get("p", 2))
+    if isinstance(order, str) or not float(order) >= 1:
+        return call.nothing_known()
+    size, found = huber()(call.value()), _along(call)
+    sign = when(found(has(size.sign, POSITIVE)), POSITIVE) | when(~found(~has(size.sign, ZERO)), ZERO)
+    # A norm is not smooth where it is zero, and bends even where its argument is affine.
+    return Value(sign, _with_bend(_any_bit(size, found), UP))
+
+
+def _reduced(call: Call, losses: Value) -> Value:
+    """Reduce losses as torch does: 0 not at all, 1 by their mean, 2 by their sum."""
+    if call.get("reduction", 1) == 0:
+        return losses
+    return summed(losses, lambda x: np.asarray(x.sum()))
+
+
+@rules("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+def _distance(call: Call) -> Result:
+    difference = total(call.value("self"), negative(call.value("target")))
+    return _reduced(call, (square() if "mse" in call.node.packet else huber())(difference))
+
+
+@rules("binary_cross_entropy_with_logits")
+def _logistic(call: Call) -> Result:
+    """log(1 + exp(x)) - target * x, for targets that are constant."""
+    if call.get("pos_weight") is not None:
+        return call.nothing_known()
+    x = call.value("self")
+    losses = total(_SOFTPLUS(x), negative(product(call.value("target"), x)))
+    if (weight := call.optional("weight")) is not None:
+        losses = product(losses, weight)
+    return _reduced(call, losses)
+
+
+_SOFTPLUS = Atom("softplus", exponential(2.0).everywhere, sign=exponential(2.0).sign)
+
+
+@rules("cross_entropy_loss")
+def _cross_entropy(call: Call) -> Result:
+    """log-sum-exp minus the entry of the class, for classes that are constant."""
+    x, target = call.value("self"), call.args.get("target")
+    if not isinstance(target, np.ndarray) or call.get("label_smoothing", 0.0) != 0:
+        return call.nothing_known()
+    if call.get("weight") is not None and has(call.value("weight").sign, NEGATIVE).any():
+        return call.nothing_known()
+    axis = 0 if x.sign.ndim == 1 else 1
+    classes = np.expand_dims(np.clip(target, 0, x.shape[axis] - 1), axis)
+    chosen = x.moved(lambda bits: np.take_along_axis(bits, classes, axis).squeeze(axis))
+    spread = log_sum_exp(x, lambda flags: np.asarray(flags.any(axis=axis)))
+    curvature = total(spread, negative(chosen)).curvature
+    losses = Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
+    return _reduced(call, losses)
