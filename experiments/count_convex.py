@@ -22,14 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from experiments.counting._decide import decide_block
 from experiments.counting._draws import BLOCK, INITS, Cell
 from experiments.counting._figures import FIGURES, Domain, Figure, picture, table
 from experiments.counting._journal import Journal, Key
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,11 +110,13 @@ def show(figure: Figure, journal: Journal, options: argparse.Namespace) -> None:
     cells = figure.cells(options.init)
     blocks = {cell: journal.of(keys(cell, options)) for cell in cells}
     counts = {cell: Counter("".join(block.verdicts for block in found)) for cell, found in blocks.items()}
-    domains: list[Domain] = ["whole", "box", "icnn"]
-    shown = [name for name in domains if name == "icnn" or options.domain in (name, "both")]
+    domains: list[Domain] = ["whole", "box", "affine", "icnn"]
+    hidden = {"whole": "box", "box": "whole"}.get(options.domain)
+    shown = [name for name in domains if name != hidden]
     titles = {
         "whole": "Convex on the whole space",
         "box": f"Convex on [-{options.box:g}, {options.box:g}]^d",
+        "affine": "Affine on the whole space, and no ICNN",
         "icnn": "ICNNs",
     }
     print(f"\n## {figure.name}: {options.draws} draws per cell, {options.init}, seed {options.seed}")

@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 
 import numpy as np
+from experiments.counting._draws import Cell, are_icnns, draw_block, network
+from experiments.counting._kernel import CONVEX, OPEN, VIOLATED, screen
 
 import jensen
-from experiments.counting._draws import BLOCK, Cell, are_icnns, draw_block, network
-from experiments.counting._kernel import CONVEX, VIOLATED, screen
 from jensen.geometry import scan
 from jensen.network import Box, FloatArray, ReLUNetwork
 
-ICNN, WHOLE, BOXED, NEITHER = "i", "c", "b", "n"
-"""Convex as an ICNN; convex on the whole space; convex on the box only; not even there."""
+ICNN, WHOLE, AFFINE, BOXED, NEITHER = "i", "c", "a", "b", "n"
+LETTERS = ICNN + WHOLE + AFFINE + BOXED + NEITHER
+"""Convex as an ICNN; convex on the whole space and not affine; affine; convex on the box only; not there."""
 
 LINES = 64
 PATIENCE = 20.0
@@ -23,7 +24,7 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Block:
-    """What was found about BLOCK networks.
+    """What was found about a block of networks.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Block:
     side : float
         The box is [-side, side]^d.
     verdicts : str
-        One letter per network: ICNN, WHOLE, BOXED or NEITHER.
+        One letter per network: ICNN, WHOLE, AFFINE, BOXED or NEITHER. ICNN goes before AFFINE.
     by_bounds, by_lines, by_frontiers : int
         Networks that signs and intervals proved convex, that lines proved not convex, and those of which
         all frontiers were enumerated.
@@ -66,24 +67,20 @@ def decide_block(cell: Cell, block: int, seed: int, side: float) -> Block:
     flats = draw_block(cell, block, seed)
     icnns = are_icnns(cell, flats)
     kinds, _ = screened(cell, flats, side, block)
-    letters = []
-    for flat, kind, icnn in zip(flats, kinds, icnns, strict=True):
-        if kind == VIOLATED:
-            letters.append(NEITHER)
-        elif kind == CONVEX:
-            letters.append(ICNN if icnn else WHOLE)
-        else:
-            letters.append(decide(network(cell, flat), side))
-    open_ones = int(BLOCK - (kinds == CONVEX).sum() - (kinds == VIOLATED).sum())
+    letters = np.where(icnns, ICNN, np.where(kinds == VIOLATED, NEITHER, WHOLE))
+    for i in np.flatnonzero(kinds == OPEN):
+        letters[i] = decide(network(cell, flats[i]), side)
+    convex = np.flatnonzero(letters == WHOLE)
+    letters[convex[are_concave(cell, negated(cell, flats[convex]), side, block)]] = AFFINE
     return Block(
         cell.name,
         block,
         seed,
         side,
-        "".join(letters),
+        "".join(letters.tolist()),
         int((kinds == CONVEX).sum()),
         int((kinds == VIOLATED).sum()),
-        open_ones,
+        int((kinds == OPEN).sum()),
         perf_counter() - begin,
     )
 
@@ -96,22 +93,39 @@ def screened(
     return kinds, ends
 
 
+def negated(cell: Cell, flats: FloatArray) -> FloatArray:
+    """Change the signs of the functions."""
+    opposite = flats.copy()
+    opposite[:, -cell.widths[-1] - 1 :] *= -1
+    return opposite
+
+
+def are_concave(
+    cell: Cell, opposites: FloatArray, side: float, seed: int
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Tell which networks are concave, given their opposites: those whose opposite is convex."""
+    kinds, _ = screened(cell, opposites, side, seed)
+    result = np.array(kinds == CONVEX)
+    for i in np.flatnonzero(kinds == OPEN):
+        result[i] = is_convex(network(cell, opposites[i]))
+    return result
+
+
 def decide(net: ReLUNetwork, side: float) -> str:
-    """Decide one network through all its frontiers: certain, every sign that floats leave open being exact."""
-    found = scan(net, time_limit=PATIENCE)
+    """Decide one network through all its frontiers; signs that floats leave open are decided exactly."""
+    found, box = scan(net, time_limit=PATIENCE), Box(-side, side)
     if found.violation is not None:
         # The jump is negative all along a neighbourhood of the point, so strictly inside is inside.
         inside = all(abs(v) < side for v in found.violation.point)
-        return NEITHER if inside or not is_convex_on(net, side) else BOXED
-    if found.complete or jensen.check(net, exact=False).kind != "not_convex":
+        return NEITHER if inside or not is_convex(net, box) else BOXED
+    if found.complete or is_convex(net):
         return WHOLE
-    return BOXED if is_convex_on(net, side) else NEITHER
+    return BOXED if is_convex(net, box) else NEITHER
 
 
-def is_convex_on(net: ReLUNetwork, side: float) -> bool:
-    """Tell whether a network is convex on the box [-side, side]^d."""
-    box = Box(-side, side)
-    if net.input_size <= 4:  # beyond, a box has too many corners
+def is_convex(net: ReLUNetwork, box: Box | None = None) -> bool:
+    """Tell whether a network is convex, however long it takes."""
+    if box is None or net.input_size <= 4:  # beyond, a box has many corners
         found = scan(net, box, time_limit=PATIENCE)
         if found.complete or found.violation is not None:
             return found.violation is None

@@ -11,7 +11,7 @@ import numpy as np
 
 from jensen.network import FloatArray, ReLUNetwork, from_arrays
 
-Init: TypeAlias = Literal["normal", "uniform", "uniform-half"]
+Init: TypeAlias = Literal["normal", "uniform", "uniform-half", "bias-free"]
 INITS: tuple[Init, ...] = get_args(Init)
 
 BLOCK = 250
@@ -24,10 +24,11 @@ class Cell:
 
     Parameters
     ----------
-    init : {"normal", "uniform", "uniform-half"}
+    init : {"normal", "uniform", "uniform-half", "bias-free"}
         "normal": weights and biases are standard normal, the output's weights half-normal. "uniform":
         PyTorch's default for linear layers, weights and biases uniform within 1 / sqrt(fan-in).
-        "uniform-half": the same, but the output's weights half-normal.
+        "uniform-half": the same, but the output's weights half-normal. "bias-free": as "normal", but all
+        biases zero.
     inputs : int
     widths : tuple of int
         Of the hidden layers.
@@ -67,15 +68,15 @@ def draw_block(cell: Cell, block: int, seed: int) -> FloatArray:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     parts = []
     for layer, (a, b) in enumerate(pairwise(cell.sizes)):
-        shape, last = (BLOCK, (a + 1) * b), layer == len(cell.widths)
-        if cell.init == "normal":
+        shape = (BLOCK, (a + 1) * b)
+        if cell.init in ("normal", "bias-free"):
             values = rng.standard_normal(shape, dtype=np.float32)
         else:
-            values = ((2 * rng.random(shape, dtype=np.float32) - 1) / np.sqrt(np.float32(a))).astype(
-                np.float32
-            )
-        if last and cell.init != "uniform":
+            values = (2 * rng.random(shape, dtype=np.float32) - 1) / np.sqrt(np.float32(a))
+        if layer == len(cell.widths) and cell.init != "uniform":
             values[:, :a] = np.abs(rng.standard_normal((BLOCK, a), dtype=np.float32))
+        if cell.init == "bias-free":
+            values[:, a * b :] = 0
         parts.append(values)
     return np.concatenate(parts, axis=1).astype(np.float64)
 

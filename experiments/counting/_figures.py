@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+from experiments.counting._decide import AFFINE, BOXED, ICNN, WHOLE
+from experiments.counting._draws import Cell, Init
 from matplotlib.figure import Figure as Canvas
 
-from experiments.counting._decide import BOXED, ICNN, WHOLE
-from experiments.counting._draws import Cell, Init
-
-Domain: TypeAlias = Literal["whole", "box", "icnn"]
-LETTERS: dict[Domain, str] = {"whole": ICNN + WHOLE, "box": ICNN + WHOLE + BOXED, "icnn": ICNN}
+Domain: TypeAlias = Literal["whole", "box", "affine", "icnn"]
+LETTERS: dict[Domain, str] = {
+    "whole": ICNN + WHOLE + AFFINE,
+    "box": ICNN + WHOLE + AFFINE + BOXED,
+    "affine": AFFINE,
+    "icnn": ICNN,
+}
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,18 @@ def picture(
     figure: Figure, init: Init, counts: Counts, domains: Sequence[Domain], draws: int, path: Path
 ) -> None:
     """Draw a heat map per domain, the numbers written into it, on a scale of square roots."""
-    titles = {"whole": "convex on the whole space", "box": "convex on the box", "icnn": "ICNNs"}
+    titles = {
+        "whole": "convex on the whole space",
+        "box": "convex on the box",
+        "affine": "affine",
+        "icnn": "ICNNs",
+    }
     shape = len(figure.row_values), len(figure.column_values)
     values = {}
     for domain in domains:
         flat = [count(counts, cell, domain) for cell in figure.cells(init)]
         values[domain] = np.array([np.nan if n is None else n for n in flat]).reshape(shape)
-    top = max(1.0, max(float(np.nanmax(v)) for v in values.values()))
+    top = max(1.0, *(float(np.nanmax(v)) for v in values.values()))
     canvas = Canvas(
         figsize=(0.46 * shape[1] * len(domains) + 1.2, 0.36 * shape[0] + 1.1), layout="constrained"
     )
