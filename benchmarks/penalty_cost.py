@@ -1,15 +1,15 @@
 """Cost of a training step with the sampled convexity penalty, as a multiple of one without.
 
-One step of Adam on a batch: median of several, with and without `SampledConvexityPenalty` at its default
-number of lines and points. Run `python -m benchmarks.penalty_cost`; about a minute on one core.
+One step of Adam on a batch: median of several, with and without `SampledConvexityPenalty` at its defaults.
+Run `python -m benchmarks.penalty_cost`; half a minute on one core, some minutes with `--full`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from torch import nn
 from jensen import Box
 from jensen.nn import SkipMLP
 from jensen.training import SampledConvexityPenalty
+
+ROUNDS = 10
 
 
 def conv(channels: int) -> nn.Module:
@@ -48,14 +50,18 @@ def neurons(module: nn.Module, shape: tuple[int, ...]) -> int:
     return total - 1
 
 
-def seconds(step: Callable[[], None], repeats: int) -> float:
-    """Return the median time of a step."""
-    times = []
-    for _ in range(repeats + 2):
-        begin = perf_counter()
-        step()
-        times.append(perf_counter() - begin)
-    return median(times[2:])
+def seconds(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
+    """Return the median processor time of each step, taken in turns, so that all see the same machine."""
+    times: list[list[float]] = [[] for _ in steps]
+    rounds = min(repeats, ROUNDS)
+    for _ in range(rounds):
+        for step, taken in zip(steps, times, strict=True):
+            step()  # the first of a kind finds the caches cold
+            for _ in range(repeats // rounds):
+                begin = process_time()
+                step()
+                taken.append(process_time() - begin)
+    return [median(taken) for taken in times]
 
 
 def cost(module: nn.Module, shape: tuple[int, ...], batch: int, repeats: int) -> tuple[float, float]:
@@ -70,34 +76,37 @@ def cost(module: nn.Module, shape: tuple[int, ...], batch: int, repeats: int) ->
         (loss + weight * penalty() if weight else loss).backward()
         optimiser.step()
 
-    return seconds(lambda: step(0.0), repeats), seconds(lambda: step(1.0), repeats)
+    plain, penalised = seconds([lambda: step(0.0), lambda: step(1.0)], repeats)
+    return plain, penalised
 
 
 def main() -> None:
     """Print the table."""
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--batch", type=int, nargs="+", default=[128, 512])
+    parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--full", action="store_true", help="convolutional network with 10^5 neurons too")
     options = parser.parse_args()
     rows: list[tuple[str, nn.Module, tuple[int, ...], int]] = [
         ("(20, 20), 2 inputs", SkipMLP(2, (20, 20)), (2,), options.repeats),
         ("(20, 20), 10 inputs", SkipMLP(10, (20, 20)), (10,), options.repeats),
         ("(64, 64), 30 inputs", SkipMLP(30, (64, 64)), (30,), options.repeats),
-        ("(512, 512), 100 inputs", SkipMLP(100, (512, 512)), (100,), options.repeats),
-        ("convolutional", conv(4), (1, 28, 28), 5),
+        ("(512, 512), 100 inputs", SkipMLP(100, (512, 512)), (100,), max(1, options.repeats // 10)),
+        ("convolutional", conv(4), (1, 28, 28), max(1, options.repeats // 20)),
     ]
     if options.full:
-        rows.append(("convolutional", conv(64), (1, 28, 28), 1))
+        rows.append(("convolutional", conv(64), (1, 28, 28), max(1, options.repeats // 100)))
     print(f"| network | neurons | batch | plain step (ms) | with the penalty | ratio |\n{'| --- ' * 6}|")
     for name, module, shape, repeats in rows:
-        plain, penalised = cost(module, shape, options.batch, repeats)
         count = neurons(module, shape)
-        print(
-            f"| {name} | {count} | {options.batch} | {1e3 * plain:.1f} | {1e3 * penalised:.1f} | "
-            f"{penalised / plain:.1f} |",
-            flush=True,
-        )
+        for batch in options.batch:
+            plain, penalised = cost(module, shape, batch, repeats)
+            print(
+                f"| {name} | {count} | {batch} | {1e3 * plain:.1f} | {1e3 * penalised:.1f} | "
+                f"{penalised / plain:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import nn
 import jensen
 from jensen.nn import FICNN, ConvICNN, SkipMLP
 from jensen.training import CounterexamplePenalty, ExactConvexityPenalty, SampledConvexityPenalty
+from jensen.training._sampled import jumps
 from jensen.training._tape import has_tape, tape, write
 
 BOX = jensen.Box(-1.0, 1.0)
@@ -59,6 +60,38 @@ def test_tape_passes_agree_with_the_network() -> None:
     expected = network.backward([s.numpy() for s in slopes])
     for ours, theirs in zip(tape(net).backward(slopes), expected, strict=True):
         np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [mlp(4, (4, 3, 2)), mlp(5, (4, 3, 2), "leaky_relu", skips=False), mlp(6, (5,)), sequential(3).double()],
+)
+def test_jumps_forwards_are_those_backwards(net: nn.Module) -> None:
+    """The response to a unit pushed in is the adjoint, and so is its gradient by every weight."""
+    weights, x = tape(net), torch.randn(50, 2, dtype=torch.float64)
+    z = [v.detach() for v in weights.preactivations(x)]
+    slopes = [(v > 0).double() * (1 - a) + a for v, a in zip(z, weights.negative_slopes, strict=True)]
+    neurons = torch.arange(50) % sum(weights.widths)
+    ours, theirs = jumps(weights, z, neurons), weights.jumps(slopes, neurons)
+    torch.testing.assert_close(ours, theirs)
+    parameters = list(net.parameters())
+    for one, other in zip(
+        torch.autograd.grad(ours.square().sum(), parameters, materialize_grads=True, allow_unused=True),
+        torch.autograd.grad(theirs.square().sum(), parameters, materialize_grads=True, allow_unused=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_every_kink_has_the_same_chance() -> None:
+    penalty = SampledConvexityPenalty(mlp(0), BOX, kinks=4)
+    drawn = torch.zeros(11)
+    for _ in range(1000):
+        penalty()
+        chosen = penalty._some(11)
+        assert len(set(chosen.tolist())) == 4
+        drawn[chosen] += 1
+    assert float((drawn / 1000 - 4 / 11).abs().max()) < 0.08  # more than five standard deviations
 
 
 def test_write_copies_every_weight() -> None:

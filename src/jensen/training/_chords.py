@@ -49,13 +49,13 @@ class Chords:
         if np.isfinite(width):  # the least random length exceeds every chord of the box
             self._lines.reach = 100.0 * width
 
-    def draw(self, count: int) -> tuple[FloatArray, FloatArray]:
-        """End points of chords, two (count, d) arrays."""
+    def draw(self, count: int) -> FloatArray:
+        """End points of chords, a (2, count, d) array."""
         while self._ready.shape[1] < count:  # in advance: many at once cost little more than a few
             most = max(count, min(64 * count, CELLS // self.d))
             self._ready = np.concatenate([self._ready, self._more(most)], axis=1)
         drawn, self._ready = self._ready[:, :count], self._ready[:, count:]
-        return drawn[0], drawn[1]
+        return drawn
 
     def _more(self, count: int) -> FloatArray:
         lines = self._lines

@@ -8,15 +8,19 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from jensen.errors import ArgumentError, NetworkError
 from jensen.network import Domain, FloatArray
 from jensen.training._chords import Chords
 from jensen.training._options import as_amount, as_count, shape_of_input
-from jensen.training._tape import has_tape, tape
+from jensen.training._tape import Affine, Tape, has_tape, tape
 
 _ROUNDING = 64.0
 """Multiples of the dtype's epsilon, relative to values of f, by which rounding may move them."""
+
+AHEAD = 64
+"""For how many calls places on the chords are drawn at a time."""
 
 
 class SampledConvexityPenalty:
@@ -28,11 +32,11 @@ class SampledConvexityPenalty:
         Maps (batch, *input_shape) to one number per entry of the batch.
     domain : Domain, optional
         The whole space by default, where chords of all lengths up to about 100 around the origin are drawn.
-    lines : int, default 12
+    lines : int, default 14
         Chords per call.
-    points : int, default 16
+    points : int, default 9
         Points on each chord. What bends up and down again between two of them is missed.
-    kinks : int, default 128
+    kinks : int, default 96
         With "kinks", how many are looked at, drawn at random where the chords meet more.
     method : {"auto", "kinks", "slopes"}
         "slopes" works for every module: sum over consecutive cells of max(0, slope - next slope), per chord,
@@ -76,9 +80,9 @@ class SampledConvexityPenalty:
         module: nn.Module,
         domain: Domain | None = None,
         *,
-        lines: int = 12,
-        points: int = 16,
-        kinks: int = 128,
+        lines: int = 14,
+        points: int = 9,
+        kinks: int = 96,
         method: Literal["auto", "kinks", "slopes"] = "auto",
         margin: float = 0.0,
         keep: float = 0.5,
@@ -103,75 +107,128 @@ class SampledConvexityPenalty:
         d = int(np.prod(self.input_shape))
         self._chords = Chords(domain, d, as_count(seed, "seed", 0))
         self._offsets = np.random.default_rng([seed, 1])
-        self._kept = np.empty((0, d)), np.empty((0, d))
+        self._places: list[Tensor] = []
+        self._begins: list[float] = []
+        self._kept = torch.empty(2, 0, 1, d)
+        self._spread = np.arange(self.kinks)
 
     def __call__(self) -> Tensor:
         """Draw chords and return the mean charge per chord: a scalar, never negative."""
-        remembered = (
-            self._kept[0][: int(self.keep * self.lines)],
-            self._kept[1][: int(self.keep * self.lines)],
-        )
-        fresh = self._chords.draw(self.lines - len(remembered[0]))
-        p, q = (np.concatenate(pair) for pair in zip(remembered, fresh, strict=True))
-        charges = self._by_kinks(p, q) if self.by_kinks else self._by_slopes(p, q)
-        size = charges.detach().cpu().numpy()
-        worst = np.argsort(-size, kind="stable")[: int(self.keep * self.lines)]
-        worst = worst[size[worst] > 0]
-        self._kept = p[worst], q[worst]
-        return charges.mean()
+        penalty, charges, ends = self._by_kinks() if self.by_kinks else self._by_slopes()
+        sizes = charges.tolist()
+        worst = sorted(range(self.lines), key=lambda i: -sizes[i])[: int(self.keep * self.lines)]
+        self._kept = ends[:, [i for i in worst if sizes[i] > 0]] if max(sizes) > 0 else ends[:, :0]
+        return penalty
 
     def remember(self, p: FloatArray, q: FloatArray) -> None:
         """Put chords, given by (k, d) arrays of their ends, among those that the next call looks at first.
 
         Meant for counterexamples. They stay as long as they are among the worst.
         """
-        self._kept = np.concatenate([p, self._kept[0]]), np.concatenate([q, self._kept[1]])
+        ends = torch.from_numpy(np.stack([p, q])[:, :, None]).to(next(self.module.parameters()))
+        self._kept = torch.cat([ends, self._kept.to(ends)], dim=1)
 
-    def _grid(self, p: FloatArray, q: FloatArray) -> tuple[Tensor, Tensor, Tensor]:
-        """Points on the chords, (lines, points, d); their places, (lines, points); lengths (lines,)."""
-        like = next(self.module.parameters())
-        t = (np.arange(self.points) + self._offsets.random((len(p), 1))) / self.points
-        x = p[:, None] + t[:, :, None] * (q - p)[:, None]
-        length = np.linalg.norm(q - p, axis=1)
-        grid, places, lengths = (torch.from_numpy(v).to(like) for v in (x, t, length))
-        return grid, places, lengths
+    def _draw(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Chords, (2, lines, 1, d); points on them, (lines, points, d); their places, (lines, points, 1)."""
+        kept = self._kept[:, : int(self.keep * self.lines)].to(like)
+        fresh = torch.from_numpy(self._chords.draw(self.lines - kept.shape[1])).to(like)
+        ends = torch.cat([kept, fresh[:, :, None]], dim=1)
+        if not self._places:  # in advance, as the chords: drawing a few is slower than many
+            offsets = self._offsets.random((AHEAD, self.lines, 1, 1))
+            places = (np.arange(self.points)[:, None] + offsets) / self.points
+            self._places = list(torch.from_numpy(places).to(like).unbind())
+            self._begins = self._offsets.random(AHEAD).tolist()
+        t = self._places.pop().to(like)
+        return ends, torch.lerp(ends[0], ends[1], t), t
 
-    def _by_slopes(self, p: FloatArray, q: FloatArray) -> Tensor:
-        x, t, length = self._grid(p, q)
+    def _by_slopes(self) -> tuple[Tensor, Tensor, Tensor]:
+        ends, x, t = self._draw(next(self.module.parameters()))
+        t = t.squeeze(2)
         f = self.module(x.reshape(-1, *self.input_shape))
         if f.numel() != t.numel():
             raise NetworkError(f"the module must return one number per input, got {tuple(f.shape)}")
         f = f.reshape(t.shape)
-        step = (t[:, 1:] - t[:, :-1]) * length[:, None].clamp_min(torch.finfo(t.dtype).tiny)
+        length = (ends[1] - ends[0]).norm(dim=2).clamp_min(torch.finfo(t.dtype).tiny)
+        step = (t[:, 1:] - t[:, :-1]) * length
         slope = (f[:, 1:] - f[:, :-1]) / step
         with torch.no_grad():  # what rounding may have bent
             size = f.abs().amax(1, keepdim=True)
             size = size + slope.abs().amax(1, keepdim=True) * x.norm(dim=2).amax(1, keepdim=True)
             size = size * (_ROUNDING * torch.finfo(f.dtype).eps)
             doubt = size / step[:, 1:] + size / step[:, :-1]
-        return torch.relu(slope[:, :-1] - slope[:, 1:] - doubt).sum(1)
+        charges = torch.relu(slope[:, :-1] - slope[:, 1:] - doubt).sum(1)
+        return charges.mean(), charges.detach(), ends
 
-    def _by_kinks(self, p: FloatArray, q: FloatArray) -> Tensor:
+    def _by_kinks(self) -> tuple[Tensor, Tensor, Tensor]:
         weights = tape(self.module)
-        x, t, _ = self._grid(p, q)
-        if not weights.hidden:
-            return x.new_zeros(len(p))
         with torch.no_grad():
-            z = torch.cat(weights.preactivations(x.flatten(0, 1)), dim=1).view(*t.shape, -1)
-            on = z > 0
-            found = (on[:, :-1] ^ on[:, 1:]).flatten().nonzero().squeeze(1)
+            ends, grid, _ = self._draw(weights.output.bias)
+            if not weights.hidden:
+                nothing = grid.new_zeros(self.lines)
+                return nothing.sum(), nothing, ends
+            x = grid.flatten(0, 1)
+            z = torch.cat(weights.preactivations(x), dim=1)
+            on = (z > 0).view(self.lines, self.points, -1)
+            found = (on[:, :-1] != on[:, 1:]).nonzero()
             weight = max(1.0, len(found) / self.kinks)
             if weight > 1.0:
-                chosen = torch.as_tensor(self._offsets.choice(len(found), self.kinks, replace=False))
-                found = found[chosen.to(found.device)]
-            neuron = found % z.shape[2]
-            cell = found // z.shape[2]  # counted through all chords, each with one cell less than points
-            line = cell // (self.points - 1)
-            start = cell + line
-            values, places = z.flatten(0, 1), x.flatten(0, 1)
-            a, b = values[start, neuron], values[start + 1, neuron]
-            left = places[start]
-            kinks = torch.lerp(left, places[start + 1], (a / (a - b)).clamp(0.0, 1.0)[:, None])
-            slopes = weights.slopes(weights.preactivations(kinks))
-        short = torch.relu(self.margin - weights.jumps(slopes, neuron))
-        return short.new_zeros(len(p)).index_add(0, line, weight * short)
+                found = found.index_select(0, self._some(len(found)).to(found.device))
+            line, cell, neuron = found.unbind(1)
+            start = line * self.points + cell
+            place = start * z.shape[1] + neuron
+            a, b = z.take(place), z.take(place + z.shape[1])  # of opposite signs, or one is zero
+            kinks = torch.lerp(x.index_select(0, start), x.index_select(0, start + 1), (a / (a - b))[:, None])
+            on_kinks = weights.preactivations(kinks)
+        short = torch.relu(self.margin - jumps(weights, on_kinks, neuron))
+        charges = z.new_zeros(self.lines).index_add_(0, line, short.detach())
+        return short.sum() * (weight / self.lines), charges, ends
+
+    def _some(self, count: int) -> Tensor:
+        """Choose `kinks` of as many numbers, each with equal chance, spread evenly: no chord is left out."""
+        begin = int(self._begins[len(self._places)] * count)
+        return torch.from_numpy((self._spread * count // self.kinks + begin) % count)
+
+
+def jumps(weights: Tape, preactivations: Sequence[Tensor], neurons: Tensor) -> Tensor:
+    """Compute what `Tape.jumps` does, forwards: the response of f to a unit pushed into each neuron's output.
+
+    What is pushed in is constant, so gradients need one product a layer where a backward pass needs two, and
+    what comes before the neurons, skips of the input among it, is never touched.
+
+    Parameters
+    ----------
+    weights : Tape
+        With at least one hidden layer.
+    preactivations : sequence of (batch, n_l) tensors
+    neurons : (batch,) tensor of int64
+        Counted through all hidden layers.
+
+    Returns
+    -------
+    (batch,) tensor
+    """
+    units = preactivations[0].new_zeros(len(neurons), sum(weights.widths))
+    units.scatter_(1, neurons[:, None], 1.0)
+    pushed: list[Tensor] = []
+    parts = zip(
+        weights.hidden, weights.negative_slopes, torch.split(units, list(weights.widths), dim=1), strict=True
+    )
+    for (layer, a, unit), z in zip(parts, preactivations, strict=True):
+        own = unit if a == 0 else (1.0 - a) * unit
+        moved = _read(layer, pushed)
+        if moved is not None:
+            active = (z > 0).to(z.dtype)
+            own = torch.addcmul(own, active if a == 0 else a + (1.0 - a) * active, moved)
+        pushed.append(own)
+    response = _read(weights.output, pushed)
+    return units.new_zeros(len(neurons)) if response is None else response.squeeze(1)
+
+
+def _read(layer: Affine, pushed: Sequence[Tensor]) -> Tensor | None:
+    """Sum what hidden layers pass on to a layer, without input and bias; None if it reads none of them."""
+    total = None
+    for k, w in layer.weights.items():
+        if k > 0:
+            value = linear(pushed[k - 1], w) if isinstance(w, Tensor) else w.apply(pushed[k - 1])
+            total = value if total is None else total + value
+    return total
