@@ -151,16 +151,18 @@ def describe(example: Example) -> Verdict:
     for k, (weight, bias) in enumerate(layers(example.cell, example.flat), start=1):
         name = f"layer {k}" if k <= len(example.cell.widths) else "output "
         print(f"    {name}: W = {rounded(weight)}, b = {rounded(bias)}")
-    print(f"\npublished criterion on [-{example.side:g}, {example.side:g}]^2: {'' if said else 'not '}convex")
+    side = f"[-{example.side:g}, {example.side:g}]^2"
+    print(f"\n- published criterion on {side}: {'' if said else 'not '}convex")
     certificate = verdict.certificate
     if certificate is None:
         raise RuntimeError("a verdict that decides comes with a certificate")
     jensen.verify(certificate, net)
-    print(f"jensen.check: {verdict.kind}, margin {verdict.margin:.3g}; its certificate was replayed")
+    where = "the whole space" if example.domain is None else "the same square"
+    print(f"- jensen.check on {where}: {verdict.kind}, margin {verdict.margin:.3g}; certificate replayed")
     witness = verdict.witness
     if witness is not None:
         x, y = ([float(v) for v in p] for p in (witness.x, witness.y))
-        print(f"witness: x = {rounded(x)}, y = {rounded(y)}; f at the middle exceeds the chord by ", end="")
+        print(f"- witness: x = {rounded(x)}, y = {rounded(y)}; f at the middle exceeds the chord by ", end="")
         print(f"{float(witness.violation):.4g}")
     return verdict
 

@@ -86,7 +86,7 @@ def picture(
     titles = {
         "whole": "convex on the whole space",
         "box": "convex on the box",
-        "affine": "affine",
+        "affine": "affine, no ICNNs",
         "icnn": "ICNNs",
     }
     shape = len(figure.row_values), len(figure.column_values)
@@ -95,14 +95,15 @@ def picture(
         flat = [count(counts, cell, domain) for cell in figure.cells(init)]
         values[domain] = np.array([np.nan if n is None else n for n in flat]).reshape(shape)
     top = max(1.0, *(float(np.nanmax(v)) for v in values.values()))
-    canvas = Canvas(
-        figsize=(0.46 * shape[1] * len(domains) + 1.2, 0.36 * shape[0] + 1.1), layout="constrained"
-    )
-    axes = canvas.subplots(1, len(domains), sharey=True, squeeze=False)[0]
-    for axis, (domain, numbers) in zip(axes, values.items(), strict=True):
+    across = min(len(domains), 2) if len(domains) != 3 else 3
+    down = -(-len(domains) // across)
+    size = (0.42 * shape[1] * across + 0.8, (0.3 * shape[0] + 0.5) * down + 0.4)
+    canvas = Canvas(figsize=size, layout="constrained")
+    axes = canvas.subplots(down, across, sharey=True, squeeze=False)
+    for axis, (domain, numbers) in zip(axes.flat, values.items(), strict=True):
         axis.imshow(np.sqrt(numbers), cmap="YlGnBu", vmin=0, vmax=np.sqrt(top), aspect="auto", origin="lower")
         for (r, c), n in np.ndenumerate(numbers):
-            if not np.isnan(n):
+            if not np.isnan(n) and n > 0:
                 dark = np.sqrt(n) > 0.55 * np.sqrt(top)
                 axis.text(c, r, f"{n:.0f}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
         axis.set_xticks(range(shape[1]), list(map(str, figure.column_values)))
@@ -111,7 +112,8 @@ def picture(
         axis.set_title(titles[domain], fontsize=9)
         axis.tick_params(length=0, labelsize=8)
         axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(figure.rows)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(figure.rows)
     canvas.suptitle(f"Number of networks among {draws:,} draws", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
