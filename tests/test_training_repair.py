@@ -174,8 +174,23 @@ def test_bad_arguments() -> None:
         repair(mlp(0), BOX, time_limit=-1.0)
     with pytest.raises(jensen.ArgumentError, match="float32"):
         repair(mlp(0).half(), BOX)
-    with pytest.raises(jensen.NetworkError, match="look inside"):
-        repair(nn.Linear(2, 1), BOX)
+    with pytest.raises(jensen.ArgumentError, match="input_shape"):
+        repair(nn.Conv2d(1, 1, 3), BOX)
+    with pytest.raises(jensen.ArgumentError, match="input_shape"):
+        repair(nn.Linear(2, 1), BOX, input_shape=(0,))
+    with pytest.raises(jensen.JensenError, match="tanh"):
+        repair(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), BOX)
+
+
+def test_an_output_without_bias_stays_without() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 1, bias=False))
+    x = 2 * torch.rand(200, 2) - 1
+    y = x.square().sum(1) + 1
+    result = repair(net, BOX, (x, y), time_limit=5.0)
+    with torch.no_grad():
+        error = float((result.model(x).reshape(-1) - y).square().mean())
+    assert error == pytest.approx(result.error_after, rel=1e-3)
 
 
 def test_no_cases() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from jensen.certify._bounds import interval_bounds
 from jensen.certify._descend import Descent
@@ -14,6 +15,9 @@ from jensen.certify._verdict import Witness
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
 from jensen.training._cases import Cases
 from jensen.training._chords import DECADES
+
+ENTRIES = 1 << 26
+"""Rows of a batch times entries of sparse weights, at most: what makes a descent on convolutions slow."""
 
 
 class Attack:
@@ -42,7 +46,7 @@ class Attack:
         steps : int
             Of each descent.
         most : int
-            Starts in all.
+            Starts in all; fewer for networks with large sparse weights.
 
         Returns
         -------
@@ -55,7 +59,7 @@ class Attack:
         targets = np.array([(k + 1, i) for k, low in enumerate(lower) for i in np.flatnonzero(low < 0)])
         if not len(targets):
             return Cases.none(network.widths)
-        rows = min(most, starts * len(targets))
+        rows = min(most, starts * len(targets), max(ENTRIES // max(_sparse_entries(network), 1), 16))
         chosen = targets[lines.rng.permutation(len(targets))][np.arange(rows) % len(targets)]
         points, _, begin, end = lines.sample(rows)
         points, span = np.resize(points, (rows, lines.d)), np.resize(end - begin, rows)
@@ -67,6 +71,11 @@ class Attack:
         order = np.flatnonzero(real)[np.argsort(found.jump[real], kind="stable")]
         cases = Cases.at(network, chosen[order, 0], chosen[order, 1], found.point[order])
         return cases[cases.jumps(network) < 0].distinct()
+
+
+def _sparse_entries(network: ReLUNetwork) -> int:
+    weights = (w for layer in network.layers for w in layer.weights.values())
+    return sum(w.nnz for w in weights if sparse.issparse(w))
 
 
 def from_witness(network: ReLUNetwork, witness: Witness) -> Cases:

@@ -73,7 +73,7 @@ def places_of(module: nn.Module) -> Places:
     """
     if isinstance(module, (*_DENSE, ConvICNN)):
         return _architecture(module, None)
-    if type(module) is not nn.Sequential:
+    if not isinstance(module, nn.Sequential) or type(module) not in (nn.Sequential, Flattened):
         raise NetworkError(
             f"cannot look inside a {type(module).__name__}: this needs a piecewise-linear SkipMLP, FICNN or "
             "ConvICNN, or an nn.Sequential of linear layers, convolutions and (leaky) ReLUs with one output"
@@ -85,9 +85,11 @@ def places_of(module: nn.Module) -> Places:
 
 
 def _flat(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    for name, part in module.named_children():
+    for child, part in module.named_children():
+        # Layers are called what they are called in the module that the user has.
+        name = "" if isinstance(module, Flattened) else child
         if type(part) is nn.Sequential:
-            yield from _flat(part, f"{prefix}{name}.")
+            yield from _flat(part, f"{prefix}{name}." if name else prefix)
         else:
             yield prefix + name, part
 
@@ -214,3 +216,21 @@ def _convolutional(module: ConvICNN) -> list[Place]:
     sources = {} if module.last_skip is None else {0: read("last_skip", module.last_skip, image)}
     z = places[-1].sources[len(places) - 1].main.outputs
     return [*places, Place({**sources, len(places): read("last", module.last, z)})]
+
+
+class Flattened(nn.Sequential):
+    """A module that takes inputs of a shape as one that takes vectors; it shares all parameters.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    shape : tuple of int
+    """
+
+    def __init__(self, module: nn.Module, shape: Shape) -> None:
+        super().__init__(nn.Unflatten(1, shape), module)
+
+
+def flattened(module: nn.Module, shape: Shape) -> nn.Module:
+    """Make a module that takes vectors of one that takes inputs of a shape; it shares all parameters."""
+    return module if len(shape) == 1 else Flattened(module, shape)

@@ -14,9 +14,10 @@ from scipy.linalg import qr, solve_triangular
 from scipy.optimize import nnls
 
 from jensen.certify._verdict import Witness
-from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork
+from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork, times, times_transpose
 from jensen.training._attack import features
 from jensen.training._cases import Cases
+from jensen.training._write_head import Head
 
 RIDGE = 1e-8
 """Weight of the distance to the old output weights, relative to the features' squares."""
@@ -33,16 +34,30 @@ class Refit:
         What is to be fitted.
     single : bool
         Whether weights are float32 numbers.
+    head : Head, optional
+        Which weights the output's are made of; by default they are free, and so is the bias.
+
+    Attributes
+    ----------
+    weights : dict of int to array
+        By source: the head's weights as `solve` left them.
     """
 
-    def __init__(self, network: ReLUNetwork, x: FloatArray, y: FloatArray, single: bool) -> None:
+    def __init__(
+        self, network: ReLUNetwork, x: FloatArray, y: FloatArray, single: bool, head: Head | None = None
+    ) -> None:
         self.network, self.single = network, single
         self._sources = sorted(network.output_weights)
-        self._sizes = [int(network.output_weights[k].shape[1]) for k in self._sources]
-        self._old = np.concatenate([*(dense(network.output_weights[k])[0] for k in self._sources), [0.0]])
-        self._old[-1] = network.output_bias
-        values = features(network, x)
-        matrix = np.concatenate([*(values[k] for k in self._sources), np.ones((len(x), 1))], axis=1)
+        if head is None:
+            direct = {k: dense(network.output_weights[k])[0] for k in self._sources}
+            head = Head(direct, dict.fromkeys(self._sources), True)
+        self._head = head
+        self.weights = dict(head.weights)
+        self._sizes = [len(self.weights[k]) for k in self._sources]
+        self._old = np.concatenate([*(self.weights[k] for k in self._sources), [network.output_bias]])
+        values = self._through(features(network, x))
+        constant = np.full((len(x), 1), float(head.biased))
+        matrix = np.concatenate([*(values[k] for k in self._sources), constant], axis=1)
         size = np.sqrt((matrix**2).mean(axis=0))
         self._scale = np.maximum(size, 1e-6 * size.max())
         # Columns are scaled to one, and held to the old weights just enough to have one solution.
@@ -53,6 +68,13 @@ class Refit:
         self._f = q.T @ right
         self._rows = np.zeros((0, len(size)))
         self._margins = np.zeros(0)
+
+    def _through(self, values: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
+        """Turn values of sources into what the head's weights see."""
+        before = self._head.before
+        return {
+            k: v if (part := before.get(k)) is None else times_transpose(v, part) for k, v in values.items()
+        }
 
     @property
     def cuts(self) -> int:
@@ -67,12 +89,12 @@ class Refit:
             mine = cases.layers == position
             gain[mine] = 1.0 - layer.negative_slope[cases.indices[mine]]
         blocks = {k: rates[k - 1] * gain[:, None] for k in self._sources if k > 0}
-        self._add(blocks, len(cases))
+        self._add(self._through(blocks), len(cases))
 
     def cut_witness(self, witness: Witness) -> None:
         """Ask that three points do not violate Jensen's inequality."""
         ends = np.array([[float(v) for v in p] for p in (witness.x, witness.y, witness.middle)])
-        values, t = features(self.network, ends), float(witness.t)
+        values, t = self._through(features(self.network, ends)), float(witness.t)
         self._add({k: (t * v[:1] + (1 - t) * v[1:2] - v[2:]) for k, v in values.items() if k > 0}, 1)
 
     def cut_signs(self) -> None:
@@ -123,7 +145,11 @@ class Refit:
 
     def _with(self, c: FloatArray) -> ReLUNetwork:
         parts = np.split(c[:-1], np.cumsum(self._sizes)[:-1])
-        outputs = dict(zip(self._sources, parts, strict=True))
+        self.weights = dict(zip(self._sources, parts, strict=True))
+        before = self._head.before
+        outputs = {
+            k: w if (part := before[k]) is None else times(w[None], part) for k, w in self.weights.items()
+        }
         network = self.network
         changed = ReLUNetwork(network.input_size, network.layers, outputs, float(c[-1]), network.input_shape)
         return rounded(changed, self.single)

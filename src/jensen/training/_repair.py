@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from time import perf_counter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from jensen.certify import Verdict, check
+from jensen.certify import Verdict
 from jensen.errors import ArgumentError
-from jensen.geometry import regions
-from jensen.network import Domain, FloatArray, Layer, ReLUNetwork
-from jensen.training._attack import Attack, from_witness
-from jensen.training._cases import Cases
+from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.training._chords import Chords
-from jensen.training._exact import Frontiers
+from jensen.training._conv_places import places_of
 from jensen.training._options import as_amount, as_count
-from jensen.training._refit import Refit, dense, rounded
-from jensen.training._tape import is_plain, tape, write
+from jensen.training._tape import has_tape, is_plain, tape
+from jensen.training._write_cuts import Candidate
+from jensen.training._write_plain import PlainSearch
+from jensen.training._write_problem import Problem
+from jensen.training._write_shared import SharedSearch
+from jensen.training._write_tune import values_of
 
 Model = TypeVar("Model", bound=nn.Module | ReLUNetwork)
 
-ROUNDS = 200
-"""Rounds of cuts and refits per candidate."""
-SMALL = 3, 64, 5000
-"""Inputs, neurons and regions up to which all frontiers are enumerated to make cuts."""
-ENOUGH = 1.02
-"""A candidate whose error is at most this multiple of the unrepaired network's ends the search."""
+MOST = 4096
+"""Inputs that are drawn for a module with shared weights, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +40,17 @@ class Repair(Generic[Model]):
     Attributes
     ----------
     model : torch.nn.Module or ReLUNetwork
-        Of the same kind and shape as what was given, which itself is unchanged.
+        Of the same kind and shape as what was given, which itself is unchanged. Where weights are shared, in
+        eval mode.
     verdict : Verdict
         Of kind "convex", with a certificate, about `model`.
     how : str
-        "none" where nothing had to change; otherwise which negative weights of hidden layers were multiplied
-        by which factor before the output's weights were fitted.
+        "none" where nothing had to change; otherwise which negative weights were multiplied by which factor
+        before the output's weights were fitted or, where weights are shared, all were trained on.
     error_before, error_after : float
         Mean squared error on the data; without data, mean squared difference from the given model.
     cuts : int
-        Linear constraints on the output's weights that were needed.
+        Linear constraints on the output's weights that were needed; 0 where these were not fitted.
     tried : tuple of (how, error) pairs
         All candidates; infinite where no certificate came.
     seconds : float
@@ -75,6 +74,8 @@ def repair(
     time_limit: float = 60.0,
     improve: bool = False,
     seed: int = 0,
+    input_shape: Sequence[int] | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Repair[Model]:
     """Make a network provably convex on a domain, changing it as little as can be found in the time.
 
@@ -84,22 +85,30 @@ def repair(
     weights of hidden layers shrink first, those of neurons with violations before all. With none left
     the network is an ICNN, so that there is always an end.
 
+    Where weights are shared, as in convolutions, parameters shrink, and the module is trained on the data
+    while they do: kernels stay kernels.
+
     Parameters
     ----------
     model : torch.nn.Module or ReLUNetwork
-        A module must be a piecewise-linear `SkipMLP` or `FICNN`, or an `nn.Sequential` of `Linear` and
-        `ReLU`.
+        A module of linear layers, convolutions, batch normalisations (as in eval mode), average poolings and
+        (leaky) ReLUs, or any other that `jensen.as_network` can import, if it can be told which of its
+        parameters feed what comes after an activation.
     domain : Domain, optional
         The whole space by default.
-    data : pair of (batch, d) and (batch,) arrays or tensors, optional
+    data : pair of (batch, *input_shape) and (batch,) arrays or tensors, optional
         Inputs and targets. By default inputs are drawn from the domain and targets are the model's values.
     time_limit : float, default 60.0
         Seconds after which no new candidate is begun; the best so far is returned, and so it is
         after an interrupt (Ctrl-C).
     improve : bool, default False
-        Whether to fit the output's weights to the data even where the model is convex as it is; without
-        effect where weights are computed from other parameters.
+        Whether to fit the model to the data even where it is convex as it is; without effect where weights
+        are computed from other parameters.
     seed : int, default 0
+    input_shape : sequence of int, optional
+        Shape of one input, where neither the data nor the module tell it.
+    progress : callable, optional
+        Called with the name and the error of every candidate, infinite where no certificate came.
 
     Returns
     -------
@@ -110,228 +119,94 @@ def repair(
     ArgumentError
         If an argument makes no sense.
     NetworkError
-        If the module is of another kind.
+        If it cannot be told which of the module's weights feed which activations; it names the layer.
+    UnsupportedOperatorError
+        If the module is not piecewise linear.
     DomainError
         If the domain is empty or does not fit the model.
     """
     limit = as_amount(time_limit, "time_limit")
     begin = perf_counter()
-    network, single = _read(model)
-    x, y = _data(network, domain, data, as_count(seed, "seed", 0))
-    before = _error(network, x, y)
-    first = check(model, domain, time_limit=max(limit / 4, 1.0), exact=True)
-    search = _Search(model, network, domain, x, y, single, limit, begin, seed)
+    shape = _shape(model, data, input_shape)
+    x, y = _data(model, shape, domain, data, as_count(seed, "seed", 0))
+    problem = Problem(domain, x, y, limit, begin, seed, progress)
+    search: PlainSearch[Any] | SharedSearch[Any]
+    search = PlainSearch(model, problem) if _is_plain(model) else SharedSearch(model, shape, problem)
+    before = search.error()
+    first = search.check(max(limit / 4, 1.0))
     known = None
     if first.kind == "convex":
-        known = _Candidate(copy.deepcopy(model), first, "none", before, 0)
-        search.tried.append((known.how, before))
-    free = isinstance(model, ReLUNetwork) or is_plain(model)
-    best = known if known is not None and not (improve and free) else search.run(before, first, known)
+        known = Candidate(copy.deepcopy(search.model), first, "none", before, 0)
+        problem.tell(known.how, before)
+    best = (
+        known if known is not None and not (improve and search.is_free) else search.run(before, first, known)
+    )
     seconds = perf_counter() - begin
     return Repair(
-        best.model, best.verdict, best.how, before, best.error, best.cuts, tuple(search.tried), seconds
+        best.model, best.verdict, best.how, before, best.error, best.cuts, tuple(problem.tried), seconds
     )
 
 
-def _read(model: nn.Module | ReLUNetwork) -> tuple[ReLUNetwork, bool]:
-    if isinstance(model, ReLUNetwork):
-        return model, False
-    weights = tape(model)
-    if weights.output.bias.dtype not in (torch.float32, torch.float64):
-        raise ArgumentError(
-            f"only modules in float32 and float64 can be repaired, not {weights.output.bias.dtype}"
-        )
-    return weights.network(), weights.output.bias.dtype == torch.float32
+def _is_plain(model: nn.Module | ReLUNetwork) -> bool:
+    return isinstance(model, ReLUNetwork) or (has_tape(model) and is_plain(model))
 
 
-def _write(model: Model, network: ReLUNetwork) -> Model:
+def _shape(
+    model: nn.Module | ReLUNetwork, data: tuple[Any, Any] | None, given: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Shape of one input as the model takes it."""
     if isinstance(model, ReLUNetwork):
-        return cast(Model, network)
-    changed = copy.deepcopy(model)
-    write(changed, network)
-    return changed
+        return (model.input_size,)
+    first = next(model.parameters(), torch.zeros(()))
+    if first.dtype not in (torch.float32, torch.float64):
+        raise ArgumentError(f"only modules in float32 and float64 can be repaired, not {first.dtype}")
+    if given is not None:
+        return tuple(as_count(n, "each entry of input_shape") for n in given)
+    known = getattr(model, "input_shape", None)
+    if isinstance(known, tuple):
+        return known
+    if has_tape(model):
+        return (places_of(model).inputs,)
+    weighted = next(
+        (m for m in model.modules() if next(m.parameters(recurse=False), None) is not None), model
+    )
+    if isinstance(weighted, nn.Linear):
+        return (weighted.in_features,)
+    if data is None:
+        raise ArgumentError("the module does not tell the shape of its input: pass data or input_shape=(...)")
+    return tuple(int(n) for n in np.shape(data[0])[1:])
 
 
 def _data(
-    network: ReLUNetwork, domain: Domain | None, data: tuple[Any, Any] | None, seed: int
+    model: nn.Module | ReLUNetwork,
+    shape: tuple[int, ...],
+    domain: Domain | None,
+    data: tuple[Any, Any] | None,
+    seed: int,
 ) -> tuple[FloatArray, FloatArray]:
-    d = network.input_size
+    d = prod(shape)
     if data is None:
-        p, q = Chords(domain, d, seed).draw(max(2000, 8 * network.n_neurons))
+        count = MOST
+        if _is_plain(model):
+            neurons = model.n_neurons if isinstance(model, ReLUNetwork) else sum(tape(model).widths)
+            count = max(2000, 8 * neurons)
+        p, q = Chords(domain, d, seed).draw(count)
         share = np.random.default_rng(seed).random((len(p), 1))
         x = p + share * (q - p)
-        return x, network(x)
+        return x, values_of(model, x, shape)
     x, y = (_as_array(part) for part in data)
     y = y.reshape(-1)
-    if x.ndim != 2 or x.shape[1] != d or len(x) != len(y) or not len(x):
+    fits = x.ndim > 1 and prod(x.shape[1:]) == d and (1 in (x.ndim - 1, len(shape)) or x.shape[1:] == shape)
+    if not fits or len(x) != len(y) or not len(x):
         raise ArgumentError(
-            f"data must be inputs (batch, {d}) and targets (batch,), got {x.shape}, {y.shape}"
+            f"data must be inputs {('batch', *shape)} and targets (batch,), got {x.shape}, {y.shape}"
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ArgumentError("data holds NaN or infinity")
-    return x, y
+    return x.reshape(len(x), d), y
 
 
 def _as_array(part: ArrayLike | torch.Tensor) -> FloatArray:
     if isinstance(part, torch.Tensor):
         return part.detach().cpu().to(torch.float64).numpy().astype(np.float64)
     return np.asarray(part, dtype=np.float64)
-
-
-def _error(network: ReLUNetwork, x: FloatArray, y: FloatArray) -> float:
-    return float(((network(x) - y) ** 2).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate(Generic[Model]):
-    model: Model
-    verdict: Verdict
-    how: str
-    error: float
-    cuts: int
-
-
-class _Search(Generic[Model]):
-    """Tries candidates, the one that cannot fail first."""
-
-    def __init__(
-        self,
-        model: Model,
-        network: ReLUNetwork,
-        domain: Domain | None,
-        x: FloatArray,
-        y: FloatArray,
-        single: bool,
-        limit: float,
-        begin: float,
-        seed: int,
-    ) -> None:
-        self.model, self.network, self.domain = model, network, domain
-        self.x, self.y, self.single = x, y, single
-        self.limit, self.deadline = limit, begin + limit
-        self.attack = Attack(domain, network.input_size, seed)
-        self.tried: list[tuple[str, float]] = []
-
-    def run(self, before: float, first: Verdict, known: _Candidate[Model] | None) -> _Candidate[Model]:
-        """Return the best candidate with a certificate; `known` is the model itself, if it has one."""
-        best = self._icnn()
-        self.tried.append((best.how, best.error))
-        if known is not None and known.error <= best.error:
-            best = known
-        try:
-            for how, network in self._candidates(first):
-                if perf_counter() > self.deadline:
-                    break
-                found = self._refit(how, network, first if how == "refit" else None, best.error)
-                self.tried.append((how, np.inf if found is None else found.error))
-                if found is not None and found.error < best.error:
-                    best = found
-                if best.error <= ENOUGH * before:  # a convex model is refitted once
-                    break
-        except KeyboardInterrupt:
-            return best
-        return best
-
-    def _icnn(self) -> _Candidate[Model]:
-        """Drop all negative weights between hidden layers, and fit nonnegative output weights."""
-        bare = rounded(_shrunk(self.network, 0.0), self.single)
-        refit = Refit(bare, self.x, self.y, self.single)
-        refit.cut_signs()
-        network = refit.solve()
-        candidates = [] if network is None else [network]
-        # Without fit; and, for activations that decrease somewhere, without the hidden layers.
-        candidates += [_outputs(bare, lambda w: np.maximum(w, 0.0)), _outputs(bare, lambda w: 0.0 * w)]
-        for changed in (rounded(candidate, self.single) for candidate in candidates):
-            model, verdict = self._check(changed, self.limit + 10.0)
-            if verdict.kind == "convex":
-                return _Candidate(model, verdict, "hidden layers x 0", self._error(changed), refit.cuts)
-        raise AssertionError("an affine function was not found convex")
-
-    def _check(self, network: ReLUNetwork, limit: float) -> tuple[Model, Verdict]:
-        # Verdicts are about what the importer makes of the model: zero weights may change the layers.
-        model = _write(self.model, network)
-        return model, check(model, self.domain, exact=True, time_limit=limit)
-
-    def _error(self, network: ReLUNetwork) -> float:
-        return _error(network, self.x, self.y)
-
-    def _candidates(self, first: Verdict) -> Iterator[tuple[str, ReLUNetwork]]:
-        yield "refit", self.network
-        bad = self._violated(first)
-        for factor in (0.5, 0.0):
-            yield f"weights of violated neurons x {factor:g}", _shrunk(self.network, factor, bad)
-        for factor in (0.75, 0.5, 0.25):
-            yield f"hidden layers x {factor:g}", _shrunk(self.network, factor)
-
-    def _violated(self, first: Verdict) -> set[tuple[int, int]]:
-        cases = self.attack(self.network, starts=8)
-        bad = set(zip(cases.layers.tolist(), cases.indices.tolist(), strict=True))
-        if first.network.widths == self.network.widths:
-            bad |= {(n.layer, n.index) for n in first.neurons if n.status != "proved"}
-        return bad
-
-    def _refit(
-        self, how: str, network: ReLUNetwork, known: Verdict | None, error: float
-    ) -> _Candidate[Model] | None:
-        """Fit the output's weights, cut by cut, until `check` has a certificate; None if that fails."""
-        network = rounded(network, self.single)
-        refit = Refit(network, self.x, self.y, self.single)
-        enumerated = self._enumerate(network)
-        refit.cut(enumerated)
-        if known is not None and known.witness is not None:
-            refit.cut(from_witness(network, known.witness))
-            refit.cut_witness(known.witness)
-        starts = 4
-        for _ in range(ROUNDS):
-            fitted = refit.solve()
-            # More cuts only make it worse.
-            if fitted is None or self._error(fitted) >= error or perf_counter() > self.deadline:
-                return None
-            found = self.attack(fitted, starts) if not len(enumerated) else Cases.none(network.widths)
-            before = refit.cuts
-            refit.cut(found)
-            if refit.cuts > before:
-                continue
-            left = self.deadline - perf_counter()
-            model, verdict = self._check(fitted, max(left / 2, 1.0))
-            if verdict.kind == "convex":
-                return _Candidate(model, verdict, how, self._error(fitted), refit.cuts)
-            if verdict.reason == "interrupted":
-                raise KeyboardInterrupt
-            if verdict.witness is None:
-                return None
-            refit.cut(from_witness(fitted, verdict.witness))
-            refit.cut_witness(verdict.witness)
-            if refit.cuts == before:
-                return None
-        return None
-
-    def _enumerate(self, network: ReLUNetwork) -> Cases:
-        inputs, neurons, most = SMALL
-        if network.input_size <= inputs and network.n_neurons <= neurons:
-            found = regions(network, self.domain, max_regions=most, time_limit=max(self.limit / 10, 1.0))
-            if found.complete:
-                return Frontiers(network, found).cases
-        return Cases.none(network.widths)
-
-
-def _shrunk(network: ReLUNetwork, factor: float, only: set[tuple[int, int]] | None = None) -> ReLUNetwork:
-    """Multiply negative weights between hidden layers, of some neurons or all."""
-    layers = []
-    for layer in network.layers:
-        weights: dict[int, Any] = {}
-        for k, w in layer.weights.items():
-            weights[k] = w
-            if k > 0:
-                chosen = [only is None or (k, i) in only for i in range(w.shape[1])]
-                full = dense(w)
-                weights[k] = np.where((full < 0) & np.array(chosen), factor * full, full)
-        layers.append(Layer(weights, layer.bias, layer.negative_slope))
-    return ReLUNetwork(
-        network.input_size, layers, network.output_weights, network.output_bias, network.input_shape
-    )
-
-
-def _outputs(network: ReLUNetwork, change: Any) -> ReLUNetwork:
-    outputs = {k: w if k == 0 else change(dense(w)) for k, w in network.output_weights.items()}
-    return ReLUNetwork(network.input_size, network.layers, outputs, network.output_bias, network.input_shape)
