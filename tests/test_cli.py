@@ -180,7 +180,7 @@ def test_json_witness_replays_exactly(models: dict[str, str], capsys: pytest.Cap
 def sample_verdict(**changes: Any) -> Verdict:
     values: dict[str, Any] = {
         "kind": "unknown",
-        "network": dented(),
+        "subject": dented(),
         "domain": Box([-1.0, -np.inf], 1.0),
         "wrt": (0, 1),
         "witness": None,

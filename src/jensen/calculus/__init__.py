@@ -2,6 +2,7 @@
 
 from jensen.calculus._analysis import Analysis, analyse
 from jensen.calculus._atom import ATOMS, Atom, Shape, register_atom
+from jensen.calculus._call import Condition
 from jensen.calculus._curvature import Curvature, Intermediate, curvature
 from jensen.calculus._explain import Break, first_break
 from jensen.calculus._question import Answer, decide
@@ -12,6 +13,7 @@ __all__ = [
     "Answer",
     "Atom",
     "Break",
+    "Condition",
     "Curvature",
     "Intermediate",
     "Shape",

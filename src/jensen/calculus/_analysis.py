@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jensen.calculus._atom import ATOMS, Atom
-from jensen.calculus._call import Call, Result, is_unknown
+from jensen.calculus._call import Call, Condition, Result, is_unknown
 from jensen.calculus._several import applied_atom
 from jensen.calculus._table import RULES, is_known, is_registered
 from jensen.calculus._value import Value, constant
@@ -26,7 +26,7 @@ class Analysis:
     program : Program
     values : mapping of str to Value or tuple
         By names of values; several results are a tuple.
-    conditions : tuple of str
+    conditions : tuple of Condition
         What the rules take for granted: arguments that lie in the domain of a logarithm, ...
     registered : tuple of str
         Operators whose rules are a user's.
@@ -34,7 +34,7 @@ class Analysis:
 
     program: Program
     values: Mapping[str, Result]
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     registered: tuple[str, ...]
 
     @property
@@ -67,7 +67,7 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
         values[name] = constant(array)
         # Indices and masks are needed as they are.
         known[name] = values[name] if array.dtype.kind == "f" else array
-    conditions: list[str] = []
+    conditions: list[Condition] = []
     registered: dict[str, None] = {}
     for node in program.nodes:
         call = Call(node, _resolved(node.args, known), program.constants)
@@ -89,6 +89,9 @@ def _step(call: Call) -> Result:
         return picked
     if not any(value.varies.any() for value in call.values) and not is_known(packet):
         return call.nothing_known()
+    dtype = call.args.get("dtype")
+    if isinstance(dtype, str) and not dtype.startswith(("float", "bfloat")):
+        return call.nothing_known()  # conversion to integers jumps
     if (rule := RULES.get(packet)) is not None:
         return rule(call)
     if (atom := atom_of(call)) is not None:

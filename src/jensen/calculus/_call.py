@@ -15,6 +15,27 @@ from jensen.program import Name, Node
 Result: TypeAlias = Value | tuple[Value | None, ...]
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What a rule takes for granted.
+
+    Attributes
+    ----------
+    node : str
+        Name of the value for which it is needed.
+    place : str
+        Where in the model that stands.
+    text : str
+    """
+
+    node: str
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"at {self.place}, {self.text}"
+
+
 @dataclass
 class Call:
     """A node with its arguments resolved.
@@ -26,14 +47,18 @@ class Call:
         `Value`s for tensors, arrays for constants of integers and truth values, everything else as it is.
     numbers : mapping of str to array
         Constants of the program.
-    conditions : list of str
+    conditions : list of Condition
         What a rule takes for granted, for it to add to.
     """
 
     node: Node
     args: Mapping[str, Any]
     numbers: Mapping[str, NDArray[Any]]
-    conditions: list[str] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+
+    def suppose(self, text: str) -> None:
+        """Take something for granted."""
+        self.conditions.append(Condition(self.node.name, self.node.place, text))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an argument as it is."""

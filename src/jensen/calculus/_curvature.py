@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.calculus._analysis import Analysis, analyse
+from jensen.calculus._call import Condition
 from jensen.calculus._explain import Break, first_break
 from jensen.calculus._value import (
     AFFINE,
@@ -69,7 +70,7 @@ class Curvature:
         The same for every entry of every output.
     wrt : tuple of str
         Names of the variables.
-    conditions : tuple of str
+    conditions : tuple of Condition
         What is taken for granted, such as that the argument of a logarithm is positive. The answer holds on
         every convex set on which they do.
     broken : Break or None
@@ -83,7 +84,7 @@ class Curvature:
     kind: str
     outputs: tuple[NDArray[np.str_], ...]
     wrt: tuple[str, ...]
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     broken: Break | None
     registered: tuple[str, ...]
     intermediates: tuple[Intermediate, ...]
@@ -181,8 +182,7 @@ def curvature(
     names = {leaf.name for leaf in moving}
     values: dict[str, Value] = {}
     for leaf in program.leaves:
-        sign = declared_sign(leaf, boxes.get(leaf.name))
-        sign &= NONNEGATIVE if leaf.name in low else ANY_SIGN
+        sign = declared_sign(leaf, boxes.get(leaf.name)) & (NONNEGATIVE if leaf.name in low else ANY_SIGN)
         values[leaf.name] = Value(
             sign, np.full(leaf.shape, AFFINE if leaf.name in names else CONSTANT, dtype=np.int8)
         )

@@ -152,7 +152,6 @@ _TABLE: dict[str, Described] = {
     "square": _SQUARE,
     "sqrt": power(0.5),
     "rsqrt": power(-0.5),
-    "reciprocal": power(-1.0),
     "exp": _EXP,
     "exp2": Atom("exp2", _UP, sign=_POSITIVE),
     "expm1": Atom("expm1", _UP, sign=_ODD),

@@ -12,7 +12,7 @@ from jensen.calculus._arithmetic import Count, bilinear, negative, product, summ
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import power, square
 from jensen.calculus._moving import run
-from jensen.calculus._value import NONPOSITIVE, POSITIVE, Value, constant, has
+from jensen.calculus._value import NONPOSITIVE, Flags, Value, constant
 from jensen.network.lowering._program import call as torch_call
 
 rules = Registry()
@@ -54,26 +54,23 @@ def _div(call: Call) -> Result:
     return product(call.value("self"), inverse(call, call.value("other")))
 
 
+@rules("reciprocal")
+def _reciprocal(call: Call) -> Result:
+    return inverse(call, call.value())
+
+
 def inverse(call: Call, b: Value) -> Value:
     """1 / b, where b has one sign."""
-    if has(b.sign, POSITIVE).any() or not b.sign.size:
-        negative_part = (b.sign | NONPOSITIVE) == NONPOSITIVE
-        if negative_part.any():  # entries of both kinds
-            plus, minus = power(-1)(b), negative(power(-1)(negative(b)))
-            result = Value(
-                np.where(negative_part, minus.sign, plus.sign),
-                np.where(negative_part, minus.curvature, plus.curvature),
-            )
-            bad = power(-1).undefined(b) & power(-1).undefined(negative(b))
-        else:
-            result, bad = power(-1)(b), power(-1).undefined(b)
-    else:
-        result, bad = negative(power(-1)(negative(b))), power(-1).undefined(negative(b))
-    if bad.any():
-        call.conditions.append(
-            f"{call.node.place}: the denominator is not zero, and positive unless proved negative"
-        )
-    return result
+    below = (b.sign | NONPOSITIVE) == NONPOSITIVE
+    upright = _chosen(below, negative(b), b)
+    if power(-1).undefined(upright).any():
+        call.suppose("the denominator is positive, or negative where that is proved")
+    found = power(-1)(upright)
+    return _chosen(below, negative(found), found)
+
+
+def _chosen(flags: Flags, a: Value, b: Value) -> Value:
+    return Value(np.where(flags, a.sign, b.sign), np.where(flags, a.curvature, b.curvature))
 
 
 @rules("linear")
@@ -150,9 +147,7 @@ def _sum(call: Call) -> Result:
     value = call.value()
     if call.get("divisor_override", 1) <= 0:
         return call.nothing_known()
-    return summed(
-        value, lambda x: np.asarray(run(call, {"self": torch.from_numpy(x), "dtype": None}).numpy())
-    )
+    return summed(value, lambda x: np.asarray(run(call, {"self": torch.from_numpy(x)}).numpy()))
 
 
 @rules("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")

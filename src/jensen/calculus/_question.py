@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jensen.calculus._analysis import Analysis, analyse
+from jensen.calculus._call import Condition
 from jensen.calculus._curvature import declared_sign, sign_between
 from jensen.calculus._explain import Break, first_break
 from jensen.calculus._value import AFFINE, FOREIGN, Value, has, kind_of
@@ -23,7 +24,7 @@ class Answer:
     Attributes
     ----------
     kind : {"constant", "affine", "convex", "concave", "unknown"}
-    conditions, registered : tuple of str
+    conditions, registered : tuple
         As of `Analysis`.
     broken : Break or None
         Where the argument breaks, if the kind is "unknown".
@@ -33,7 +34,7 @@ class Answer:
     """
 
     kind: str
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     registered: tuple[str, ...]
     broken: Break | None
     output: int

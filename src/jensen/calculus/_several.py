@@ -91,7 +91,7 @@ def _minimum(call: Call) -> Result:
 
 def _by_operator(call: Call, sign: int) -> Any_:
     def found(flags: Flags) -> Flags:
-        result = run(call, {"self": torch.from_numpy(sign * flags.astype(np.float64)), "dtype": None})
+        result = run(call, {"self": torch.from_numpy(sign * flags.astype(np.float64))})
         result = result if isinstance(result, torch.Tensor) else result[0]
         chosen: Flags = np.asarray(sign * result.numpy() > 0.5)
         return chosen
@@ -162,10 +162,25 @@ def _pow(call: Call) -> Result:
     return call.nothing_known()
 
 
+@rules("var")
+def _var(call: Call) -> Result:
+    """Compute the squared norm of what is left when the mean, a linear map, is taken away."""
+    value = call.value()
+    if (value.curvature & (UP | DOWN)).any():
+        return call.nothing_known()
+    curvature = _with_bend(_any_bit(value, _along(call)), UP)
+    return Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
+
+
+@rules("gt", "ge", "lt", "le", "eq", "ne", "greater", "less", "greater_equal", "less_equal", "sign", "argmax")
+def _step(call: Call) -> Result:
+    return call.nothing_known()
+
+
 def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
     """Compose, and take down where the atom may not be defined."""
     if atom.undefined(argument).any():
-        call.conditions.append(f"{call.node.place}: the argument of {atom.name} is {atom.domain}")
+        call.suppose(f"the argument of {atom.name} is {atom.domain}")
     return atom(argument)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 from jensen.certify._arguments import check_choices, check_seconds, check_wrt
+from jensen.certify._by_rules import Asked, check_program, is_no_network, read_refused
 from jensen.certify._choice import Method
 from jensen.certify._journal import Journal
 from jensen.certify._pipeline import Pipeline
 from jensen.certify._progress import Callback, Clock
 from jensen.certify._verdict import Verdict
+from jensen.errors import ArgumentError, ModelFileError, NetworkError, UnsupportedOperatorError
 from jensen.network import Domain, ReLUNetwork, WholeSpace, as_network
 
 
@@ -22,19 +24,22 @@ def check(
     time_limit: float | None = None,
     *,
     output: int | None = None,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     n_jobs: int | None = None,
     seed: int = 0,
     method: Method = "auto",
     exact: bool | None = None,
     resume: str | PathLike[str] | None = None,
     progress: Callback | None = None,
+    argument: int | Sequence[int] | None = None,
 ) -> Verdict:
-    """Decide whether a ReLU network is convex on a domain.
+    """Decide whether a neural network is convex on a domain.
 
-    The stages, cheapest first: signs of the weights (decides every ICNN), sampling for a violation, sound
-    bounds, branch and bound over the signs of undecided neurons, enumeration of all frontiers. With
-    enough time the check always decides.
+    The stages for ReLU networks, cheapest first: signs of the weights (decides every ICNN), sampling for a
+    violation, sound bounds, branch and bound over the signs of undecided neurons, enumeration of all
+    frontiers. With enough time the check always decides. Other torch models, smooth ones and those with
+    several inputs, are judged by rules on signs and curvature (`jensen.curvature`), which decide every
+    architecture of `jensen.nn` that is convex by construction, and otherwise may leave it "unknown".
 
     Parameters
     ----------
@@ -66,6 +71,11 @@ def check(
         one was interrupted or killed. The search is then branch and bound.
     progress : callable, optional
         Called with a `Progress` now and then.
+    argument : int or sequence of int, optional
+        Of a model with several inputs: those in which convexity is asked, the others being held at any value;
+        domain and `wrt` then speak of their entries, one input after the other. By default all, or those that
+        a module of `jensen.nn` is convex in. `input_shape` is a list of shapes, one for each input, where
+        the model does not tell them.
 
     Returns
     -------
@@ -99,7 +109,19 @@ def check(
     """
     check_choices(domain, method, n_jobs, seed, exact, resume, progress)
     clock = Clock(check_seconds(time_limit))
-    lowered = as_network(model, output=output, input_shape=input_shape)
+    asked = Asked(domain or WholeSpace(), wrt, output, argument, input_shape, exact, progress)
+    if is_no_network(model, input_shape) or argument is not None:
+        from jensen.program import read_program
+
+        _refuse_journal(resume)
+        return check_program(model, read_program(model, input_shape), asked)
+    try:
+        lowered = as_network(model, output=output, input_shape=cast(Sequence[int] | None, input_shape))
+    except (UnsupportedOperatorError, NetworkError, ModelFileError) as refusal:
+        program = read_refused(model, input_shape, refusal)
+        _refuse_journal(resume)
+        smooth = refusal if isinstance(refusal, UnsupportedOperatorError) else None
+        return check_program(model, program, asked, smooth)
     network, where = lowered.network, domain or WholeSpace()
     chosen = check_wrt(wrt, network.input_size)
     deviation = None if isinstance(model, ReLUNetwork) else lowered.deviation
@@ -111,3 +133,8 @@ def check(
         return pipeline.decide("branch", deviation)
     finally:
         pipeline.journal.close()
+
+
+def _refuse_journal(resume: str | PathLike[str] | None) -> None:
+    if resume is not None:
+        raise ArgumentError("rules take no time that could be resumed: leave out resume for this model")

@@ -13,7 +13,8 @@ import numpy as np
 
 from jensen.certify._verdict import NeuronReport, StageReport, Verdict, Witness
 from jensen.network import ReLUNetwork
-from jensen.verifier import Certificate, Violation
+from jensen.program import Program
+from jensen.verifier import Certificate, Rules, Violation
 
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
@@ -26,11 +27,12 @@ def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
     Returns
     -------
     dict
-        Keys ``verdict`` ("convex", "convex_float", "not_convex" or "unknown"), ``domain``, ``wrt`` (None
-        means all inputs), ``witness``, ``certificate``, ``margin``, ``reason``, ``network``,
-        ``lowering_error``, ``seconds``, ``version``, ``stages`` and ``neurons``. Numbers that are not finite
-        become None; the witness holds its numbers as floats and, under ``exact``, as rationals "p/q". Of the
-        certificate only its size is told (``trees`` and ``leaves``); it is None where there is none.
+        Keys ``verdict`` ("convex", "convex_float", "convex_rules", "not_convex" or "unknown"), ``domain``,
+        ``wrt`` (None means all inputs), ``witness``, ``certificate``, ``margin``, ``reason``, ``network``
+        (None where the verdict is about a ``program``), ``program``, ``lowering_error``, ``seconds``,
+        ``version``, ``stages`` and ``neurons``. Numbers that are not finite become None; the witness holds
+        its numbers as floats and, under ``exact``, as rationals "p/q". Of the certificate only its size is
+        told (``trees`` and ``leaves``); it is None where there is none.
     """
     return {
         "verdict": verdict.kind,
@@ -40,7 +42,8 @@ def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
         "certificate": None if verdict.certificate is None else certificate_size(verdict.certificate),
         "margin": plain(verdict.margin),
         "reason": verdict.reason,
-        "network": network_to_dict(verdict.network),
+        "network": None if verdict.program is not None else network_to_dict(verdict.network),
+        "program": None if verdict.program is None else program_to_dict(verdict.program, verdict.arguments),
         "lowering_error": plain(verdict.lowering_error),
         "seconds": plain(verdict.seconds),
         "version": version("jensen"),
@@ -59,9 +62,21 @@ def network_to_dict(network: ReLUNetwork) -> dict[str, Any]:
     }
 
 
+def program_to_dict(program: Program, arguments: Sequence[int]) -> dict[str, Any]:
+    """Describe a program's size, and the inputs in which convexity was asked, as plain data."""
+    return {
+        "inputs": [
+            {"name": leaf.label, "shape": list(leaf.sample_shape), "asked": i in arguments}
+            for i, leaf in enumerate(program.inputs)
+        ],
+        "operators": len(program.nodes),
+        "weights": program.n_weights,
+    }
+
+
 def certificate_size(certificate: Certificate) -> dict[str, int]:
-    """Count the case trees that a certificate holds, and their leaves; a witness needs none."""
-    if isinstance(certificate.proof, Violation):
+    """Count the case trees that a certificate holds, and their leaves; witnesses and rules need none."""
+    if isinstance(certificate.proof, Violation | Rules):
         return {"trees": 0, "leaves": 0}
     trees = certificate.proof.trees.values()
     # Every split has two sides, so that a tree has one leaf more than splits.

@@ -17,16 +17,19 @@ from rich.text import Text
 from jensen.certify._render import certificate_size, to_float
 from jensen.certify._verdict import NeuronReport, Verdict, Witness
 from jensen.network import Box, Domain, ReLUNetwork, WholeSpace
+from jensen.program import Program
 
 HEADLINES = {
     "convex": "CONVEX",
     "convex_float": "CONVEX (in floating point, no certificate)",
+    "convex_rules": "CONVEX (by rules, no certificate)",
     "not_convex": "NOT CONVEX",
     "unknown": "UNKNOWN",
 }
 _STYLES = {
     "convex": "bold green",
     "convex_float": "bold cyan",
+    "convex_rules": "bold cyan",
     "not_convex": "bold red",
     "unknown": "bold yellow",
 }
@@ -49,7 +52,7 @@ def report(verdict: Verdict) -> RenderableType:
     parts: list[RenderableType] = [_headline(verdict), Text(), _facts(verdict)]
     if verdict.witness is not None:
         parts += [Text(), *_witness(verdict.witness)]
-    if verdict.kind == "unknown":
+    if verdict.kind == "unknown" and verdict.program is None:
         parts += [Text(), _established(verdict)]
     if verdict.neurons:
         parts += [Text(), Text("Neurons", style="bold"), _indent(_layers(verdict))]
@@ -114,6 +117,29 @@ def describe_network(network: ReLUNetwork) -> str:
     layers = f"hidden layers {hidden}" if network.depth > 1 else f"hidden layer {hidden}"
     inputs, weights = count(network.input_size, "input"), count(network.n_weights, "weight")
     return f"{inputs}, {layers if network.depth else 'affine'}, {weights}"
+
+
+def describe_program(program: Program) -> str:
+    """Put a program's size into words: "2 inputs of 3 and 2 entries, 25 operators, 105 weights"."""
+    sizes = " and ".join(f"{leaf.size:,}" for leaf in program.inputs)
+    inputs = count(len(program.inputs), "input")
+    entries = f"of {sizes} {'entry' if sizes == '1' else 'entries'}"
+    operators, weights = count(len(program.nodes), "operator"), count(program.n_weights, "weight")
+    return f"{inputs} {entries}, {operators}, {weights}"
+
+
+def describe_notes(program: Program) -> str:
+    """Tell which weights torch computed, and rounded, before anything was judged."""
+    first, *others = program.notes
+    return first + (f", and {len(others)} more" if others else "")
+
+
+def describe_arguments(program: Program | None, arguments: Sequence[int]) -> str:
+    """Name the inputs in which convexity is asked, where there are others: " of argument y (number 1)"."""
+    if program is None or len(arguments) == len(program.inputs):
+        return ""
+    names = ", ".join(f"{program.inputs[i].label} (number {i})" for i in arguments)
+    return f" of {'argument' if len(arguments) == 1 else 'arguments'} {names}, for all values of the others"
 
 
 def describe_question(domain: Domain, wrt: Sequence[int] | None, d: int) -> str:
@@ -204,19 +230,34 @@ def _indent(renderable: RenderableType) -> Padding:
 
 
 def _headline(verdict: Verdict) -> Text:
-    words = " " + describe_question(verdict.domain, verdict.wrt, verdict.network.input_size)
+    words = " " + describe_question(verdict.domain, verdict.wrt, verdict.input_size)
+    words += describe_arguments(verdict.program, verdict.arguments)
     if verdict.kind == "unknown" and verdict.reason:
         words += f": {verdict.reason}"
     return Text.assemble((HEADLINES[verdict.kind], _STYLES[verdict.kind]), words)
 
 
 def _facts(verdict: Verdict) -> RenderableType:
+    if verdict.program is not None:
+        return _program_facts(verdict, verdict.program)
     rows = [("network", describe_network(verdict.network))]
     if verdict.lowering_error is not None:
         rows.append(("model", describe_lowering(verdict.lowering_error)))
     rows.append(("margin", _margin(verdict)))
     if verdict.kind in ("convex", "convex_float"):
         rows.append(("certificate", describe_certificate(verdict)))
+    rows.append(("time", f"{number(verdict.seconds)} s"))
+    return facts(rows)
+
+
+def _program_facts(verdict: Verdict, program: Program) -> RenderableType:
+    rows = [("program", describe_program(program)), ("judged as", "the real function of its operators")]
+    if program.notes:
+        rows.append(("weights", describe_notes(program)))
+    if verdict.kind == "convex":
+        rows.append(("certificate", "rules on signs and curvature, replayed by the verifier's own"))
+    elif verdict.kind == "convex_rules":
+        rows.append(("certificate", f"none: {verdict.reason}"))
     rows.append(("time", f"{number(verdict.seconds)} s"))
     return facts(rows)
 

@@ -8,11 +8,12 @@ from fractions import Fraction
 from os import PathLike
 from typing import Any, Literal, TypeAlias
 
-from jensen.errors import CertificateError
+from jensen.errors import CertificateError, NetworkError
 from jensen.network import Domain, ReLUNetwork
+from jensen.program import Program
 from jensen.verifier import Certificate
 
-Kind: TypeAlias = Literal["convex", "convex_float", "not_convex", "unknown"]
+Kind: TypeAlias = Literal["convex", "convex_float", "convex_rules", "not_convex", "unknown"]
 Point: TypeAlias = tuple[Fraction, ...]
 
 
@@ -126,32 +127,38 @@ class Verdict:
 
     Attributes
     ----------
-    kind : {"convex", "convex_float", "not_convex", "unknown"}
+    kind : {"convex", "convex_float", "convex_rules", "not_convex", "unknown"}
         "convex" and "not_convex" come with a certificate. "convex_float" was proved in floating point with
-        rounding errors bounded, and nothing was written down that could be replayed.
-    network : ReLUNetwork
-        The network that the verdict is about (weights are float64 and taken as exact).
+        rounding errors bounded, and nothing was written down that could be replayed. "convex_rules" was
+        proved by rules on signs and curvature that the verifier does not know or that a user registered.
+    subject : ReLUNetwork or Program
+        What the verdict is about: a network (weights are float64 and taken as exact), or a traced program
+        that is no ReLU network, judged as the real function that its operators stand for.
     domain : Domain
+        Of the network's inputs, or of the entries of the program's `arguments`, one after the other.
     wrt : tuple of int or None
-        Inputs in which convexity was asked; None means all.
+        Which of these move; None means all.
     witness : Witness or None
         Present iff the kind is "not_convex".
     margin : float
         The smallest jump found (not convex) or the smallest lower bound proved (convex); +inf where no
-        neuron switches. See `NeuronReport` for the units.
+        neuron switches. See `NeuronReport` for the units. NaN for a program, which has no neurons.
     neurons : tuple of NeuronReport
     stages : tuple of StageReport
     reason : str
-        For "unknown": why (time limit, interrupted, ...).
+        For "unknown": why (time limit, interrupted, where the rules break). For "convex_rules": why there is
+        no certificate.
     lowering_error : float or None
         Largest deviation, on samples, of the lowered network from the model it came from, where lowering
         rounds; 0.0 where the lowering is exact; None if the model was a ReLUNetwork already.
     certificate : Certificate or None
         What `jensen.verify` replays; present iff the kind is "convex" or "not_convex".
+    arguments : tuple of int
+        The program's inputs in which convexity was asked, for every value of the others.
     """
 
     kind: Kind
-    network: ReLUNetwork
+    subject: ReLUNetwork | Program
     domain: Domain
     wrt: tuple[int, ...] | None
     witness: Witness | None
@@ -161,6 +168,7 @@ class Verdict:
     reason: str = ""
     lowering_error: float | None = None
     certificate: Certificate | None = None
+    arguments: tuple[int, ...] = ()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate, for `jensen.verify` or `jensen verify` to replay.
@@ -168,7 +176,7 @@ class Verdict:
         Raises
         ------
         CertificateError
-            If there is none: the kind is "unknown" or "convex_float".
+            If there is none: the kind is "unknown", "convex_float" or "convex_rules".
         CertificateFileError
             If the file cannot be written.
         """
@@ -178,6 +186,33 @@ class Verdict:
                 + ("; check again with exact=True" if self.kind == "convex_float" else "")
             )
         self.certificate.save(path)
+
+    @property
+    def network(self) -> ReLUNetwork:
+        """The network that the verdict is about.
+
+        Raises
+        ------
+        NetworkError
+            If it is about a program that is no ReLU network.
+        """
+        if isinstance(self.subject, Program):
+            raise NetworkError(
+                "this verdict is about a program that is no ReLU network: it has no neurons and no pieces"
+            )
+        return self.subject
+
+    @property
+    def program(self) -> Program | None:
+        """The program that the verdict is about; None for a network."""
+        return self.subject if isinstance(self.subject, Program) else None
+
+    @property
+    def input_size(self) -> int:
+        """Number of entries in which convexity could be asked."""
+        if isinstance(self.subject, Program):
+            return sum(self.subject.inputs[i].size for i in self.arguments)
+        return self.subject.input_size
 
     @property
     def seconds(self) -> float:

@@ -22,7 +22,7 @@ from jensen.cli._progress import check_bar
 if TYPE_CHECKING:
     from jensen.certify import Verdict
 
-EXIT_CODES = {"convex": 0, "convex_float": 0, "not_convex": 1, "unknown": 2}
+EXIT_CODES = {"convex": 0, "convex_float": 0, "convex_rules": 0, "not_convex": 1, "unknown": 2}
 
 # Each line is a paragraph of its own to typer, which joins the lines within one.
 EPILOG = "\n\n".join(
@@ -80,6 +80,15 @@ def check(
         str | None,
         typer.Option("--input-shape", metavar="SHAPE", help="Shape of one input, e.g. 1,28,28."),
     ] = None,
+    argument: Annotated[
+        int | None,
+        typer.Option(
+            "--argument",
+            metavar="N",
+            min=0,
+            help="Ask for convexity in input N of a model with several, the others held at any value.",
+        ),
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option("--jobs", "-j", metavar="N", callback=check_jobs, help="Workers; -1 is all cores."),
@@ -130,8 +139,9 @@ def check(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an internal error came from.")] = False,
 ) -> int:
-    """Decide whether a ReLU network is convex: CONVEX, NOT CONVEX with a witness, or UNKNOWN.
+    """Decide whether a neural network is convex: CONVEX, NOT CONVEX with a witness, or UNKNOWN.
 
+    ReLU networks are decided, given time; smooth ones and those with several inputs (.pt2) by rules.
     Ctrl-C stops the search and prints what was established until then.
     """
     del debug  # read by main, which sees the errors
@@ -152,6 +162,7 @@ def check(
             time_limit,
             output=output,
             input_shape=shape,
+            argument=argument,
             n_jobs=jobs,
             seed=seed,
             method=method,
@@ -171,7 +182,7 @@ def check(
 def _certify(verdict: Verdict, file: Path, silent: bool, code: int) -> int:
     """Write the certificate; where there is none, say so and return a code that is neither 0 nor 1."""
     if verdict.certificate is None:
-        hint = "; leave out --no-exact" if verdict.kind == "convex_float" else ""
+        hint = "; leave out --no-exact" if verdict.kind in ("convex_float", "convex_rules") else ""
         typer.echo(f"error: no certificate was written, for nothing is proved exactly{hint}", err=True)
         return code if verdict.kind == "unknown" else ExitCode.BAD_INPUT
     with late("the certificate was not written"):

@@ -12,6 +12,7 @@ import typer
 from jensen.cli._arguments import choose_domain, parse_inputs, parse_shape
 from jensen.cli._output import print_answer
 from jensen.cli._progress import replay_bar
+from jensen.program import Program
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,15 +45,15 @@ class Replayed:
         None where the certificate proves nothing.
     reason : str
         Why not.
-    lowered : Lowered
-        The network that was read from the model.
+    subject : Lowered or Program
+        What was read from the model.
     seconds : float
         Reading the certificate and replaying it.
     """
 
     found: Verification | None
     reason: str
-    lowered: Lowered
+    subject: Lowered | Program
     seconds: float
 
 
@@ -109,14 +110,23 @@ def verify(
     with replay_bar(f"reading {certificate.name}", quiet) as progress:
         from jensen.errors import CertificateError
         from jensen.network import as_network
-        from jensen.verifier import Certificate
+        from jensen.verifier import Certificate, Rules
         from jensen.verifier import verify as replay
 
         began = perf_counter()
         claim = Certificate.load(certificate)
         read = perf_counter() - began
-        lowered = as_network(model, output=output, input_shape=shape)
-        d = lowered.network.input_size
+        subject: Lowered | Program
+        if isinstance(claim.proof, Rules):
+            from jensen.program import read_program
+
+            subject = read_program(model, shape)
+            chosen = [leaf for i, leaf in enumerate(subject.inputs) if i in claim.proof.arguments]
+            d = sum(leaf.size for leaf in chosen)
+            replayed: Any = subject
+        else:
+            subject = as_network(model, output=output, input_shape=shape)
+            d, replayed = subject.network.input_size, subject.network
         if moving is not None and moving[-1] >= d:
             raise typer.BadParameter(f"the model has inputs 0..{d - 1} only", param_hint="'--wrt'")
         if where is not None:
@@ -124,10 +134,11 @@ def verify(
         found, reason = None, ""
         began = perf_counter()
         try:
-            found = replay(claim, lowered.network, where, moving, progress=progress)
+            asked = output if isinstance(claim.proof, Rules) else None
+            found = replay(claim, replayed, where, moving, output=asked, progress=progress)
         except CertificateError as error:
             reason = str(error)
-    result = Replayed(found, reason, lowered, read + perf_counter() - began)
+    result = Replayed(found, reason, subject, read + perf_counter() - began)
     print_answer(lambda: _report(result), lambda: _data(result), as_json, quiet)
     return 1 if found is None else 0
 
@@ -139,21 +150,30 @@ def _report(result: Replayed) -> RenderableType:
 
     from jensen.certify._report import (
         HEADLINES,
+        describe_arguments,
         describe_lowering,
         describe_network,
+        describe_program,
         describe_question,
         facts,
         number,
     )
 
-    found, network = result.found, result.lowered.network
-    rows = [("network", describe_network(network)), ("digest", network.digest)]
+    found, subject = result.found, result.subject
+    lowered = None if isinstance(subject, Program) else subject
+    if isinstance(subject, Program):
+        rows = [("program", describe_program(subject)), ("digest", subject.digest)]
+    else:
+        rows = [("network", describe_network(subject.network)), ("digest", subject.network.digest)]
     if found is None:
         headline = Text.assemble(("NOT PROVED", "bold red"), f": {result.reason}")
     else:
-        words = describe_question(found.domain, found.wrt, network.input_size)
+        words = describe_question(found.domain, found.wrt, found.input_size)
+        if isinstance(subject, Program):
+            words += describe_arguments(subject, found.arguments)
         headline = Text.assemble(("PROVED", "bold green"), f": {HEADLINES[found.verdict]} {words}")
-        rows.append(("model", describe_lowering(result.lowered.deviation)))
+        if lowered is not None:
+            rows.append(("model", describe_lowering(lowered.deviation)))
         rows.append(("proof", _describe_proof(found)))
     rows.append(("time", f"{number(result.seconds)} s"))
     return Group(headline, Text(), facts(rows))
@@ -162,6 +182,8 @@ def _report(result: Replayed) -> RenderableType:
 def _describe_proof(found: Verification) -> str:
     from jensen.certify._report import count
 
+    if isinstance(found.subject, Program):
+        return f"rules on signs and curvature, for {count(len(found.subject.nodes), 'operator')}"
     if found.verdict == "not_convex":
         return "three points at which the exact values violate Jensen's inequality"
     neurons = count(found.neurons, "neuron")
@@ -177,9 +199,23 @@ def _data(result: Replayed) -> dict[str, Any]:
     """Describe the answer as plain data; what is not proved is None."""
     from importlib.metadata import version
 
-    from jensen.certify._render import network_to_dict, plain
+    from jensen.certify._render import network_to_dict, plain, program_to_dict
 
-    found, network = result.found, result.lowered.network
+    found, subject = result.found, result.subject
+    described: dict[str, Any]
+    if isinstance(subject, Program):
+        asked = () if found is None else found.arguments
+        described = {
+            "network": None,
+            "program": {**program_to_dict(subject, asked), "digest": subject.digest},
+            "lowering_error": None,
+        }
+    else:
+        described = {
+            "network": {**network_to_dict(subject.network), "digest": subject.network.digest},
+            "program": None,
+            "lowering_error": plain(subject.deviation),
+        }
     return {
         "proved": found is not None,
         "reason": result.reason,
@@ -193,8 +229,7 @@ def _data(result: Replayed) -> dict[str, Any]:
             "trees": found.trees,
             "leaves": found.leaves,
         },
-        "network": {**network_to_dict(network), "digest": network.digest},
-        "lowering_error": plain(result.lowered.deviation),
+        **described,
         "seconds": result.seconds,
         "version": version("jensen"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ BATCH = 2
 """Samples in a batch that is traced: two, so that a mixture of samples shows."""
 
 _OWNER = "owner"
+_WRAPPED = "return self.call(*args)"
 
 
 class _Function(torch.nn.Module):
@@ -42,12 +44,20 @@ class _Function(torch.nn.Module):
         if isinstance(own, torch.nn.Module):
             # The method is looked up on the copy that is traced.
             self.owner = own
-            self.method: str | None = function.__name__
+            self.method = function.__name__
         else:
-            self.function, self.method = function, None
+            self.function = function
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """What is traced."""
+        found: Callable[..., Any] = (
+            getattr(self.owner, self.method) if hasattr(self, "method") else self.function
+        )
+        return found
 
     def forward(self, *args: Any) -> Any:
-        return (self.function if self.method is None else getattr(self.owner, self.method))(*args)
+        return self.call(*args)
 
 
 def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[str] = ()) -> Program:
@@ -85,6 +95,8 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
         known = ", ".join(owners) or "none"
         raise ArgumentError(f"the model has no parameter called {unknown[0]!r:.80}; it has {known:.400}")
     program = traced(simplified(exported, is_kept, [owners[name] for name in wanted]))
+    where = getattr(model, "__qualname__", type(model).__name__)
+    nodes = [replace(node, place=_placed(node.place, where)) for node in program.nodes]
     constants = dict(program.constants)
     leaves: list[Leaf] = []
     for (name, sizes), label, sample in zip(program.inputs.items(), labels, samples, strict=True):
@@ -98,9 +110,15 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
         value = program.constants[owners[name]]
         leaves.append(Leaf(owners[name], name, "parameter", tuple(value.shape)))
     inputs = {name: program.inputs[name] for name in program.inputs if name not in constants}
-    return build(
-        Traced(constants, program.parameters, inputs, program.nodes, program.outputs, trusted=True), leaves
-    )
+    return build(Traced(constants, program.parameters, inputs, nodes, program.outputs, trusted=True), leaves)
+
+
+def _placed(place: str, function: str) -> str:
+    """Name the function instead of the module that it was wrapped in."""
+    node, _, path = place.partition(" (")
+    if path.startswith(_WRAPPED):
+        return f"{node} (in {function})"
+    return f"{node} ({path.removeprefix(f'{_OWNER}.')}" if path else place
 
 
 def _exported(model: Any, example_inputs: Any) -> tuple[ExportedProgram, list[str], list[Any]]:
@@ -116,7 +134,11 @@ def _exported(model: Any, example_inputs: Any) -> tuple[ExportedProgram, list[st
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise ArgumentError("example_inputs must be a tensor or a sequence of what the model is called with")
     module = model if isinstance(model, torch.nn.Module) else _Function(model)
-    exported = export_eval(module, tuple(given), note="")
+    # Torch takes one tensor that is given twice for one input.
+    separate = torch.utils._pytree.tree_map(
+        lambda v: v.detach().clone() if isinstance(v, torch.Tensor) else v, tuple(given)
+    )
+    exported = export_eval(module, separate, note="")
     flat: list[Any] = []
     labels: list[str] = []
     for label, value in zip(_argument_names(model, len(given)), given, strict=True):
@@ -230,3 +252,27 @@ def argument_shapes(module: torch.nn.Module) -> tuple[Shape, ...] | None:
         return tuple((n,) for n in both if n is not None)
     shape = known_shape(module)
     return None if shape is None else (shape,)
+
+
+def takes_several(model: Any, input_shape: Any = None) -> bool:
+    """Whether a module or exported program is known to take several tensors."""
+    if isinstance(model, ExportedProgram):
+        return len(model.graph_signature.user_inputs) > 1
+    if not isinstance(model, torch.nn.Module):
+        return False
+    shapes = as_shapes(input_shape) or argument_shapes(model)
+    return shapes is not None and len(shapes) > 1
+
+
+def convex_arguments(model: Any, count: int) -> tuple[int, ...]:
+    """Positions of the inputs in which convexity is a sensible question: all, unless a module tells.
+
+    A module of `jensen.nn` tells by its `convex_arguments`; those with `x_features` and `y_features` are
+    meant to be convex in the second, even where a constraint was removed and nothing is promised.
+    """
+    own = getattr(model, "convex_arguments", None)
+    if isinstance(own, tuple) and own and all(type(i) is int and 0 <= i < count for i in own):
+        return own
+    if count == 2 and all(type(getattr(model, f"{name}_features", None)) is int for name in "xy"):
+        return (1,)
+    return tuple(range(count))

@@ -1,12 +1,13 @@
-"""The independent checker of certificates: knows the network's weights and nothing of the search."""
+"""The independent checker of certificates: knows the model's weights and nothing of the search."""
 
 from jensen.verifier._adjoints import Everywhere
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
+from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
 from jensen.verifier._format import domain_to_json, node_from_json, node_to_json
 from jensen.verifier._kink import Ground, Kink, Multipliers
 from jensen.verifier._pieces import Cover, Implied, Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
+from jensen.verifier._rules import replay_rules
 from jensen.verifier._signs import Signs, sign_analysis, unsettled
 from jensen.verifier._twins import Twins
 from jensen.verifier._verify import Replay, Verification, verify
@@ -27,6 +28,7 @@ __all__ = [
     "Proof",
     "RationalNetwork",
     "Replay",
+    "Rules",
     "Signs",
     "Thin",
     "Tree",
@@ -37,6 +39,7 @@ __all__ = [
     "domain_to_json",
     "node_from_json",
     "node_to_json",
+    "replay_rules",
     "sign_analysis",
     "unsettled",
     "verify",

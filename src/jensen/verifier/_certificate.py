@@ -54,25 +54,42 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """That rules on signs and curvature prove a traced program convex: the replay applies its own.
+
+    Attributes
+    ----------
+    arguments : tuple of int
+        The program's inputs in which it is convex, the others being held at any value. The certificate's
+        domain and `wrt` speak of their entries, one input after the other.
+    output : int
+        Which entry of the flattened outputs of one sample.
+    """
+
+    arguments: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True)
 class Certificate:
     """A verdict with its proof, to be replayed by `jensen.verify`.
 
     Attributes
     ----------
     network : str
-        `ReLUNetwork.digest` of the network that it speaks about.
+        `ReLUNetwork.digest` of the network that it speaks about, or `Program.digest` of the program.
     domain : Domain
     wrt : tuple of int or None
         The inputs in which convexity is claimed or refuted; None means all.
     verdict : {"convex", "not_convex"}
-    proof : Proof or Violation
+    proof : Proof, Violation or Rules
     """
 
     network: str
     domain: Domain
     wrt: tuple[int, ...] | None
     verdict: Literal["convex", "not_convex"]
-    proof: Proof | Violation
+    proof: Proof | Violation | Rules
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

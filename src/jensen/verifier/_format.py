@@ -17,7 +17,7 @@ from flint import fmpq, fmpq_mat, fmpz
 from jensen.errors import CertificateFileError, JensenError
 from jensen.network import Box, Domain, Polytope, WholeSpace
 from jensen.network._atomic import written_at_once
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
+from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
 from jensen.verifier._kink import Multipliers
 from jensen.verifier._pieces import Cover
@@ -95,7 +95,7 @@ def to_dict(certificate: Certificate) -> dict[str, Any]:
         "domain": domain_to_json(certificate.domain),
         "wrt": None if certificate.wrt is None else list(certificate.wrt),
         "verdict": certificate.verdict,
-        "proof": _violation_to(proof) if isinstance(proof, Violation) else _proof_to(proof),
+        "proof": _any_proof_to(proof),
     }
 
 
@@ -105,13 +105,24 @@ def from_dict(content: Mapping[str, Any]) -> Certificate:
     if verdict not in ("convex", "not_convex"):
         raise ValueError(f"unknown verdict {verdict!r}")
     wrt = None if content["wrt"] is None else tuple(map(_index, content["wrt"]))
+    found: Proof | Violation | Rules
+    if "arguments" in proof:
+        found = Rules(tuple(map(_index, proof["arguments"])), _index(proof["output"]))
+    else:
+        found = _proof_from(proof) if verdict == "convex" else _violation_from(proof)
     return Certificate(
         str(content["network"]),
         _domain_from(content["domain"]),
         wrt,
         verdict,
-        _proof_from(proof) if verdict == "convex" else _violation_from(proof),
+        found,
     )
+
+
+def _any_proof_to(proof: Proof | Violation | Rules) -> dict[str, Any]:
+    if isinstance(proof, Rules):
+        return {"arguments": list(proof.arguments), "output": proof.output}
+    return _violation_to(proof) if isinstance(proof, Violation) else _proof_to(proof)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jensen.errors import CertificateError, DomainError
+from jensen.errors import CertificateError, DomainError, NetworkError
 from jensen.network import Domain, FloatArray, ReLUNetwork, as_network
+from jensen.program import Program
 from jensen.verifier._adjoints import Everywhere
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Tree, Violation
+from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
 from jensen.verifier._facet import Frame, Pattern, Thin, facet_holds
 from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
+from jensen.verifier._rules import replay_rules
 from jensen.verifier._signs import sign_analysis, unsettled
 
 
@@ -27,7 +29,8 @@ class Verification:
     Attributes
     ----------
     verdict : {"convex", "not_convex"}
-    network : ReLUNetwork
+    subject : ReLUNetwork or Program
+        What the certificate is about.
     domain : Domain
     wrt : tuple of int or None
     neurons : int
@@ -36,16 +39,39 @@ class Verification:
         Neurons that signs of weights settle.
     trees, leaves : int
         Case trees replayed, and their leaves.
+    arguments : tuple of int
+        Inputs of a program in which it is convex; `domain` and `wrt` speak of their entries.
     """
 
     verdict: Literal["convex", "not_convex"]
-    network: ReLUNetwork
+    subject: ReLUNetwork | Program
     domain: Domain
     wrt: tuple[int, ...] | None
     neurons: int = 0
     by_signs: int = 0
     trees: int = 0
     leaves: int = 0
+    arguments: tuple[int, ...] = ()
+
+    @property
+    def input_size(self) -> int:
+        """Number of entries of the inputs that it speaks about."""
+        if isinstance(self.subject, Program):
+            return sum(self.subject.inputs[i].size for i in self.arguments)
+        return self.subject.input_size
+
+    @property
+    def network(self) -> ReLUNetwork:
+        """The network that the certificate is about.
+
+        Raises
+        ------
+        NetworkError
+            If it is about a program that is no ReLU network.
+        """
+        if isinstance(self.subject, Program):
+            raise NetworkError("this certificate is about a program that is no ReLU network")
+        return self.subject
 
 
 def verify(
@@ -63,7 +89,7 @@ def verify(
     Parameters
     ----------
     certificate : Certificate or path
-    model : anything that `jensen.check` takes
+    model : anything that `jensen.check` takes, or a `jensen.program.Program`
     domain : Domain, optional
         The domain that the certificate must speak about; by default any, and the result tells which.
     wrt : sequence of int, optional
@@ -94,6 +120,8 @@ def verify(
         raise DomainError(f"a {type(domain).__name__} is no domain: pass a jensen.Box or jensen.Polytope")
     if not isinstance(certificate, Certificate):
         certificate = Certificate.load(certificate)
+    if isinstance(certificate.proof, Rules):
+        return _replay_rules(certificate, certificate.proof, model, domain, wrt, output, input_shape)
     network = as_network(model, output=output, input_shape=input_shape).network
     if certificate.network != network.digest:
         raise CertificateError(
@@ -132,6 +160,49 @@ def _inputs(wrt: Sequence[int] | None, d: int) -> frozenset[int]:
 
 def _described(domain: Domain, d: int) -> list[FloatArray]:
     return [*domain.bounds(d), *domain.inequalities(d)]
+
+
+def _replay_rules(
+    certificate: Certificate,
+    rules: Rules,
+    model: Any,
+    domain: Domain | None,
+    wrt: Sequence[int] | None,
+    output: int | None,
+    input_shape: Any,
+) -> Verification:
+    from jensen.program import read_program  # imports torch
+
+    program = model if isinstance(model, Program) else read_program(model, input_shape)
+    if certificate.network != program.digest:
+        raise CertificateError(
+            f"the certificate is about another program: it names {certificate.network}, "
+            f"the model gives {program.digest}"
+        )
+    if certificate.verdict != "convex":
+        raise CertificateError(f"the proof is not one of the verdict {certificate.verdict!r}")
+    if output is not None and output != rules.output:
+        raise CertificateError(f"the certificate is about output {rules.output}, not {output}")
+    if not all(i < len(program.inputs) for i in rules.arguments):
+        raise CertificateError("the certificate names an input that the program does not have")
+    d = sum(program.inputs[i].size for i in rules.arguments)
+    certified = _inputs(certificate.wrt, d)
+    try:
+        region = _described(certificate.domain, d)
+    except DomainError as error:
+        raise CertificateError(f"the certificate's domain does not fit the program: {error}") from error
+    if domain is not None and not all(map(np.array_equal, _described(domain, d), region)):
+        raise CertificateError("the certificate is about another domain than the one asked for")
+    if wrt is not None and _inputs(wrt, d) != certified:
+        raise CertificateError("the certificate is about other inputs (wrt) than those asked for")
+    replay_rules(program, certificate.domain, rules.arguments, certificate.wrt, rules.output)
+    return Verification(
+        certificate.verdict,
+        program,
+        certificate.domain,
+        certificate.wrt,
+        arguments=rules.arguments,
+    )
 
 
 def _replay_violation(network: ReLUNetwork, domain: Domain, wrt: frozenset[int], points: Violation) -> None:
