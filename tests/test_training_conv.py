@@ -72,8 +72,8 @@ MODULES: dict[str, Any] = {
     "pooled_output": lambda: shaped(
         (1, 4, 4), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 1, 1), nn.AvgPool2d(2)
     ),
-    "icnn": lambda: ConvICNN((2, 5, 4), (3, 2), stride=(1, 2)).double(),
-    "icnn_mean": lambda: ConvICNN((1, 4, 4), (3, 2), "leaky_relu", head="mean").double(),
+    "icnn": lambda: shaped((2, 5, 4), ConvICNN((2, 5, 4), (3, 2), stride=(1, 2))),
+    "icnn_mean": lambda: shaped((1, 4, 4), ConvICNN((1, 4, 4), (3, 2), "leaky_relu", head="mean")),
     "icnn_bare": lambda: nn.Sequential(
         nn.Unflatten(1, (1, 4, 4)), ConvICNN((1, 4, 4), (3, 2), skips=False)
     ).double(),
@@ -83,12 +83,6 @@ MODULES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def by_value(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    shape = module.input_shape if isinstance(module, ConvICNN) else x.shape[1:]
-    value: torch.Tensor = module(x.reshape(-1, *shape)).reshape(-1)
-    return value
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_tape_is_the_module(name: str) -> None:
     torch.manual_seed(0)
@@ -96,7 +90,7 @@ def test_tape_is_the_module(name: str) -> None:
     assert has_tape(module)
     network = tape(module).network()
     x = torch.randn(6, network.input_size, dtype=torch.float64, requires_grad=True)
-    expected = by_value(module, x)
+    expected = module(x).reshape(-1)
     np.testing.assert_allclose(network(x.detach().numpy()), expected.detach().numpy(), atol=1e-12)
     (gradient,) = torch.autograd.grad(expected.sum(), x)
     z = tape(module).preactivations(x)
@@ -212,6 +206,7 @@ def test_an_interrupt_leaves_a_certificate(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_convex_convolution_stays() -> None:
     net = ConvICNN((1, 4, 4), (2, 2))
+    assert not has_tape(net)  # whose input would be vectors
     assert repair(net, UNIT, data_of((1, 4, 4)), improve=True).how == "none"
     torch.manual_seed(0)
     free = NETS["conv2d"][1]()

@@ -10,7 +10,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from jensen.errors import NetworkError
+from jensen.errors import ArgumentError, NetworkError
 from jensen.nn import FICNN, ConvICNN, SkipMLP
 from jensen.nn._activation import LeakyReLU, ReLU
 from jensen.training._conv_operator import Operator
@@ -64,15 +64,19 @@ class Places:
 
 
 def places_of(module: nn.Module) -> Places:
-    """Find the layers behind every affine map of a module that takes vectors.
+    """Find the layers behind every affine map of a module that takes vectors, not images.
 
     Raises
     ------
     NetworkError
         If the module cannot be read; it names what stands in the way.
     """
-    if isinstance(module, (*_DENSE, ConvICNN)):
+    if isinstance(module, _DENSE):
         return _architecture(module, None)
+    if isinstance(module, ConvICNN):
+        raise NetworkError(
+            f"cannot look inside a ConvICNN: it takes images; put nn.Unflatten(1, {module.input_shape}) in front"
+        )
     if not isinstance(module, nn.Sequential) or type(module) not in (nn.Sequential, Flattened):
         raise NetworkError(
             f"cannot look inside a {type(module).__name__}: this needs a piecewise-linear SkipMLP, FICNN or "
@@ -234,3 +238,32 @@ class Flattened(nn.Sequential):
 def flattened(module: nn.Module, shape: Shape) -> nn.Module:
     """Make a module that takes vectors of one that takes inputs of a shape; it shares all parameters."""
     return module if len(shape) == 1 else Flattened(module, shape)
+
+
+def input_shape_of(module: nn.Module, data: Shape | None) -> Shape:
+    """Tell the shape of one input, from the module where it is known, or else from the data.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    data : tuple of int, optional
+        Shape of one input in the data.
+
+    Raises
+    ------
+    ArgumentError
+        If neither tells it.
+    """
+    known = getattr(module, "input_shape", None)
+    if isinstance(known, tuple):
+        return known
+    try:
+        return (places_of(module).inputs,)
+    except NetworkError:
+        weighted = (m for m in module.modules() if next(m.parameters(recurse=False), None) is not None)
+        first = next(weighted, None)
+    if isinstance(first, nn.Linear):
+        return (first.in_features,)
+    if data is None:
+        raise ArgumentError("the module does not tell the shape of its input: pass data or input_shape=(...)")
+    return data

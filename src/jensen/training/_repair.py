@@ -18,7 +18,7 @@ from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.training._chords import Chords
-from jensen.training._conv_places import places_of
+from jensen.training._conv_places import input_shape_of
 from jensen.training._options import as_amount, as_count
 from jensen.training._tape import has_tape, is_plain, tape
 from jensen.training._write_cuts import Candidate
@@ -162,19 +162,8 @@ def _shape(
         raise ArgumentError(f"only modules in float32 and float64 can be repaired, not {first.dtype}")
     if given is not None:
         return tuple(as_count(n, "each entry of input_shape") for n in given)
-    known = getattr(model, "input_shape", None)
-    if isinstance(known, tuple):
-        return known
-    if has_tape(model):
-        return (places_of(model).inputs,)
-    weighted = next(
-        (m for m in model.modules() if next(m.parameters(recurse=False), None) is not None), model
-    )
-    if isinstance(weighted, nn.Linear):
-        return (weighted.in_features,)
-    if data is None:
-        raise ArgumentError("the module does not tell the shape of its input: pass data or input_shape=(...)")
-    return tuple(int(n) for n in np.shape(data[0])[1:])
+    sizes = None if data is None else tuple(int(n) for n in np.shape(data[0])[1:])
+    return input_shape_of(model, sizes)
 
 
 def _data(

@@ -136,9 +136,10 @@ def _arrays(layer: Affine) -> dict[int, Matrix]:
 def has_tape(module: nn.Module) -> bool:
     """Whether `tape` can read a module.
 
-    It can read a piecewise-linear `SkipMLP`, `FICNN` or `ConvICNN`, and an `nn.Sequential` of linear layers,
+    It can read a piecewise-linear `SkipMLP` or `FICNN`, and an `nn.Sequential` of linear layers,
     convolutions, batch normalisations, average poolings and changes of shape, with `ReLU` or `LeakyReLU`
-    between, if it takes vectors or starts with the shape of its input, `nn.Unflatten(1, shape)`.
+    between. It takes vectors: one of images starts with ``nn.Unflatten(1, shape)``, also in front of a
+    `ConvICNN`.
     """
     try:
         places_of(module)

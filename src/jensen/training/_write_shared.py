@@ -28,7 +28,7 @@ Module = TypeVar("Module", bound=nn.Module)
 STEPS = 2000
 """Of Adam, for each candidate."""
 RATE = 3e-3
-SHARE = 0.4
+SHARE = 0.5
 """Of the time that is left, for the training of one candidate, and for its refits."""
 ENOUGH = 1.02
 """A candidate whose error is at most this multiple of the unrepaired module's ends the search."""
