@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.programs import WIDTH, random_recipe, random_weights, written
+from programs import WIDTH, random_recipe, random_weights, written
 
 from jensen.calculus import Analysis, analyse
 from jensen.calculus._value import (
@@ -29,8 +29,10 @@ LENGTH = 8
 def _drawn(rng: np.random.Generator, sign: int) -> np.ndarray:
     values = rng.standard_normal((TRIALS, WIDTH)) * rng.choice([0.3, 1.0, 3.0], (TRIALS, 1))
     if sign in (NONNEGATIVE, POSITIVE):
-        return np.abs(values)
-    return -np.abs(values) if sign == NONPOSITIVE else values
+        values = np.abs(values)
+    elif sign == NONPOSITIVE:
+        values = -np.abs(values)
+    return np.asarray(values)
 
 
 def _granted(analysis: Analysis, values: dict[str, np.ndarray]) -> np.ndarray:

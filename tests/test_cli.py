@@ -35,6 +35,7 @@ KEYS = {
     "margin",
     "reason",
     "network",
+    "program",
     "lowering_error",
     "seconds",
     "version",
@@ -210,7 +211,7 @@ def test_json_of_enormous_rationals() -> None:
     far = Fraction(10) ** 6000
     witness = Witness.evaluate(network, [-far], [far])
     answer = verdict_to_dict(
-        sample_verdict(kind="not_convex", network=network, domain=WholeSpace(), witness=witness)
+        sample_verdict(kind="not_convex", subject=network, domain=WholeSpace(), witness=witness)
     )
     assert answer["witness"]["exact"]["y"] == ["1" + 6000 * "0"]
     assert answer["witness"]["y"] == [None]
@@ -244,7 +245,7 @@ def test_report_tells_a_small_violation_from_the_chord() -> None:
     network = from_arrays([[[1.0]], [[-1.0]]], [[0.0], [1000.0]])
     witness = Witness.evaluate(network, [Fraction(-1, 10**6)], [Fraction(1, 10**6)])
     text = report_text(
-        sample_verdict(kind="not_convex", network=network, domain=WholeSpace(), witness=witness)
+        sample_verdict(kind="not_convex", subject=network, domain=WholeSpace(), witness=witness)
     )
     assert "f(m) exceeds the chord's value 999.9999995 by 5e-07" in text
 

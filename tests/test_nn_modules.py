@@ -242,7 +242,7 @@ def test_lowering(name: str) -> None:
 
 def test_quadratic_is_named_where_it_cannot_be_lowered() -> None:
     with pytest.raises(UnsupportedOperatorError, match="quadratic"):
-        jensen.check(FICNN(2, (3,), quadratic=1.0))
+        jensen.from_torch(FICNN(2, (3,), quadratic=1.0))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from jensen.calculus._value import DOWN, FOREIGN, UP, VARIES, Value, constant, has, unknown
+from jensen.calculus._value import DOWN, FOREIGN, UP, VARIES, Value, constant, has, unknown, when
 from jensen.program import Name, Node
 
 Result: TypeAlias = Value | tuple[Value | None, ...]
@@ -97,16 +97,25 @@ class Call:
 
     def nothing_known(self) -> Result:
         """Say of the result only whether it varies at all."""
-        curvature = 0
-        for value in self.values:
-            bits = int(np.bitwise_or.reduce(value.curvature, axis=None, initial=0))
-            curvature |= bits & FOREIGN
-            if bits & VARIES:
-                curvature |= VARIES | UP | DOWN
+        varies = any(value.varies.any() for value in self.values)
+        strange = [value for value in self.values if has(value.curvature, FOREIGN).any()]
+
+        def entries(shape: tuple[int, ...]) -> Value:
+            result = unknown(shape, VARIES | UP | DOWN if varies else 0)
+            for value in strange:
+                rows = value.curvature.reshape(len(value.curvature), -1) if value.curvature.ndim else None
+                if rows is not None and shape and len(rows) == shape[0]:
+                    # Samples are taken to stay apart: whether they do is no matter of soundness.
+                    mixed = has(rows, FOREIGN).any(axis=1).reshape(-1, *(1,) * (len(shape) - 1))
+                    result = Value(result.sign, result.curvature | when(mixed, FOREIGN))
+                else:
+                    result = Value(result.sign, result.curvature | np.int8(FOREIGN))
+            return result
+
         shape = self.node.shape
         if any(part is None or isinstance(part, tuple) for part in shape):
-            return tuple(None if part is None else unknown(part, curvature) for part in shape)  # type: ignore[arg-type]
-        return unknown(shape, curvature)  # type: ignore[arg-type]
+            return tuple(None if part is None else entries(part) for part in shape)  # type: ignore[arg-type]
+        return entries(shape)  # type: ignore[arg-type]
 
 
 Rule: TypeAlias = Callable[[Call], Result]

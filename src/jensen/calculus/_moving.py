@@ -33,7 +33,7 @@ def _tensors(given: Any, part: str) -> Any:
     if isinstance(given, Value):
         # Bits that stand where an operator fills in zeros must say "zero".
         bits = given.curvature if part == "curvature" else given.sign ^ ZERO
-        return torch.from_numpy(np.ascontiguousarray(bits, dtype=np.float32))
+        return torch.from_numpy(np.array(bits, dtype=np.float32))
     if isinstance(given, np.ndarray):
         return torch.tensor(given)
     if isinstance(given, (list, tuple)):

@@ -11,7 +11,7 @@ from jensen.calculus._analysis import Analysis, analyse
 from jensen.calculus._call import Condition
 from jensen.calculus._curvature import declared_sign, sign_between
 from jensen.calculus._explain import Break, first_break
-from jensen.calculus._value import AFFINE, FOREIGN, Value, has, kind_of
+from jensen.calculus._value import AFFINE, FOREIGN, UNKNOWN, Value, has, kind_of
 from jensen.errors import NetworkError
 from jensen.network import Domain
 from jensen.program import Program
@@ -106,7 +106,7 @@ def decide(
 
 def _entry(analysis: Analysis, batch: int | None, output: int | None) -> tuple[int, int]:
     """Find the curvature of the entry that is asked for, and its number."""
-    parts = []
+    parts, mixed = [], False
     for value in analysis.outputs:
         bits = value.curvature
         if batch is not None:
@@ -116,7 +116,7 @@ def _entry(analysis: Analysis, batch: int | None, output: int | None) -> tuple[i
                     "them, or has no batch as its first axis"
                 )
             if bits.size and (has(bits[0], FOREIGN).any() or (bits[1:] & ~FOREIGN).any()):
-                raise NetworkError("the model mixes the samples of a batch, so that it is no function of one")
+                mixed = True
             bits = bits[0]
         parts.append(bits.ravel())
     flat = np.concatenate(parts)
@@ -128,4 +128,7 @@ def _entry(analysis: Analysis, batch: int | None, output: int | None) -> tuple[i
     index = 0 if output is None else output
     if not -flat.size <= index < flat.size:
         raise NetworkError(f"output={index} is out of range: the model has {flat.size} outputs")
+    # Where the rules break, they do not tell samples apart any more.
+    if mixed and int(flat[index]) & UNKNOWN != UNKNOWN:
+        raise NetworkError("the model mixes the samples of a batch, so that it is no function of one")
     return int(flat[index]) & ~FOREIGN, index % flat.size

@@ -92,6 +92,7 @@ class _Builder:
         return reference.name
 
     def _fold(self, node: lowered.Node, args: dict[str, Any]) -> Any:
+        _refuse_random(node, args)
         value = lowered.fold(node, args, self.traced.trusted, self.budget)
         if (
             isinstance(value, torch.Tensor)
@@ -112,8 +113,7 @@ class _Builder:
             raise UnsupportedOperatorError(node.target, node.place, "a model file may not call it")
         if node.target != "_operator.getitem" and node.target.count(".") != 2:
             raise UnsupportedOperatorError(node.target, node.place, "it is no operator of torch")
-        if is_random(node.target) and args.get("train", args.get("training", True)):
-            raise UnsupportedOperatorError(node.target, node.place, "it is random; use eval mode")
+        _refuse_random(node, args)
         args = {key: value for key, value in args.items() if key not in _LEFT_OUT}
         if packet(node.target) == "aten.index":
             args["indices"] = _positions(args["indices"])
@@ -164,6 +164,11 @@ class _Builder:
             array.setflags(write=False)
             self.constants[name] = array
         return Name(name)
+
+
+def _refuse_random(node: lowered.Node, args: Mapping[str, Any]) -> None:
+    if is_random(node.target) and args.get("train", args.get("training", True)):
+        raise UnsupportedOperatorError(node.target, node.place, "it is random; use eval mode")
 
 
 def _positions(indices: Sequence[Any]) -> list[Any]:

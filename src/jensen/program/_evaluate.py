@@ -18,7 +18,7 @@ def evaluate(program: Program, values: Sequence[Any]) -> tuple[NDArray[np.float6
     """Evaluate all outputs."""
     env: dict[str, Any] = {name: torch.tensor(value) for name, value in program.constants.items()}
     for leaf, value in zip(program.leaves, values, strict=True):
-        array = np.ascontiguousarray(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)
         if array.shape != leaf.shape:
             raise NetworkError(f"{leaf.label} must have shape {leaf.shape}, got {array.shape}")
         env[leaf.name] = torch.from_numpy(array)

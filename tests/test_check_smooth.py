@@ -1,0 +1,280 @@
+"""`jensen.check` on smooth models and on models with several inputs: verdicts by rules, and certificates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import jensen
+from jensen import cli
+from jensen.errors import (
+    ArgumentError,
+    CertificateError,
+    CertificateFileError,
+    DomainError,
+    NetworkError,
+    UnsupportedOperatorError,
+)
+from jensen.nn import ACTIVATIONS, FICNN, PICNN, ConvICNN, SkipMLP
+from jensen.nn._architecture import Architecture
+from jensen.program import read_program
+from jensen.verifier import Certificate, Rules
+
+
+def convex_models(activation: str, quadratic: float) -> Iterator[Architecture]:
+    torch.manual_seed(0)
+    yield FICNN(3, (5, 4), activation, quadratic=quadratic)
+    yield FICNN(3, (5, 4), activation, quadratic=quadratic, constraint="softplus", skips=False)
+    yield ConvICNN((1, 6, 6), (3, 3), activation, stride=2, head="mean", quadratic=quadratic)
+    yield ConvICNN((2, 5, 5), (3, 2), activation, quadratic=quadratic)
+    picnn = PICNN(3, 2, (4, 4), activation=activation, x_activation=nn.Tanh(), quadratic=quadratic)
+    yield picnn
+    yield picnn.at(torch.randn(3))
+
+
+@pytest.mark.parametrize("quadratic", [0.0, 0.5])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_architecture_is_proved_with_a_certificate(activation: str, quadratic: float) -> None:
+    for model in convex_models(activation, quadratic):
+        verdict = jensen.check(model)
+        assert verdict.kind == "convex", verdict.reason
+        assert verdict.certificate is not None
+        assert jensen.verify(verdict.certificate, model).verdict == "convex"
+
+
+@pytest.mark.parametrize("activation", ["softplus", "elu", "celu", "squared_relu"])
+def test_a_free_smooth_network_is_unknown_and_says_where(activation: str) -> None:
+    torch.manual_seed(0)
+    verdict = jensen.check(SkipMLP(3, (5, 4), activation))
+    assert (verdict.kind, verdict.certificate, verdict.witness) == ("unknown", None, None)
+    assert "hidden.0" in verdict.reason
+    assert "negative" in verdict.reason
+    assert "UNKNOWN" in str(verdict)
+    assert verdict.to_dict()["network"] is None
+
+
+def test_a_free_network_with_nonnegative_weights_is_convex() -> None:
+    model = SkipMLP(2, (4, 3), "softplus")
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.startswith("hidden") and name.endswith("weight"):
+                value.abs_()
+    assert jensen.check(model).kind == "convex"
+    with torch.no_grad():
+        model.get_parameter("hidden.1.weight")[0, 0] = -1e-30
+    assert jensen.check(model).kind == "unknown"
+
+
+def test_a_picnn_is_asked_about_y_for_all_x() -> None:
+    model = PICNN(3, 2, (4, 4), activation="softplus")
+    verdict = jensen.check(model)
+    assert verdict.arguments == (1,)
+    assert verdict.input_size == 2
+    assert "argument y" in str(verdict)
+    assert jensen.check(model, argument=0).kind == "unknown"
+    assert jensen.check(model, argument=(0, 1)).kind == "unknown"
+    assert jensen.check(model, wrt=(1,)).kind == "convex"
+    with pytest.raises(DomainError):
+        jensen.check(model, wrt=(2,))
+    with pytest.raises(ArgumentError, match="argument"):
+        jensen.check(model, argument=2)
+    with pytest.raises(NetworkError, match="no ReLU network"):
+        _ = verdict.network
+
+
+def test_a_picnn_whose_constraint_is_gone_is_still_asked_about_y() -> None:
+    torch.manual_seed(0)
+    model = PICNN(3, 2, (4, 4), activation="softplus")
+    parametrize.remove_parametrizations(model.hidden[0], "weight")
+    with torch.no_grad():
+        model.get_parameter("hidden.0.weight").neg_()
+    verdict = jensen.check(model)
+    assert (verdict.kind, verdict.arguments) == ("unknown", (1,))
+
+
+class Two(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a.square() * b.abs()).sum(1)
+
+
+def test_other_models_with_several_inputs() -> None:
+    assert jensen.check(Two(), input_shape=((2,), (2,)), argument=0).kind == "convex"
+    assert jensen.check(Two(), input_shape=((2,), (2,)), argument=1).kind == "convex"
+    assert jensen.check(Two(), input_shape=((2,), (2,))).kind == "unknown"
+    exported = torch.export.export(Two(), (torch.zeros(3, 2), torch.zeros(3, 2)))
+    assert jensen.check(exported, argument=1).kind == "convex"
+
+
+class Cubed(nn.Module):
+    in_features = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.pow(3).sum(1)
+
+
+def test_a_domain_gives_signs() -> None:
+    assert jensen.check(Cubed()).kind == "unknown"
+    verdict = jensen.check(Cubed(), jensen.Box(0, 1))
+    assert verdict.kind == "convex_rules"  # the verifier knows even powers only
+    assert verdict.certificate is None
+    assert "no certificate" in verdict.reason
+    assert jensen.check(Cubed(), jensen.Box(0, 1), exact=True).kind == "unknown"
+    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0]), wrt=(0,)).kind == "convex_rules"
+    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0])).kind == "unknown"
+
+
+def test_exact_false_makes_no_certificate() -> None:
+    verdict = jensen.check(FICNN(2, (3,), "softplus"), exact=False)
+    assert (verdict.kind, verdict.certificate) == ("convex_rules", None)
+    with pytest.raises(CertificateError, match="convex_rules"):
+        verdict.save("nowhere.json")
+
+
+def test_what_is_not_everywhere_defined_is_not_called_convex() -> None:
+    class Log(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return -(x.log()).sum(1)
+
+    verdict = jensen.check(Log())
+    assert verdict.kind == "unknown"
+    assert "positive" in verdict.reason
+    assert jensen.check(Log(), jensen.Box(1, 2)).kind == "convex_rules"
+
+
+def test_concave_is_not_convex() -> None:
+    class Concave(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return -x.square().sum(1)
+
+    verdict = jensen.check(Concave())
+    assert verdict.kind == "unknown"
+    assert "concave" in verdict.reason
+
+
+def test_mixing_the_batch_is_refused() -> None:
+    class Mixing(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x - x.mean(0)).square().sum(1)
+
+    with pytest.raises(NetworkError, match="mixes"):
+        jensen.check(Mixing())
+
+
+def test_several_outputs() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Softplus())
+    with pytest.raises(NetworkError, match="2 outputs"):
+        jensen.check(model)
+    verdict = jensen.check(model, output=1)
+    assert verdict.kind == "convex"
+    assert verdict.certificate is not None
+    assert jensen.verify(verdict.certificate, model, output=1).verdict == "convex"
+    with pytest.raises(CertificateError, match="output"):
+        jensen.verify(verdict.certificate, model, output=0)
+
+
+def test_operators_that_nobody_knows_are_errors_as_before() -> None:
+    class Odd(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            value: Tensor = torch.special.bessel_j0(x).sum(1)
+            return value
+
+    with pytest.raises(UnsupportedOperatorError, match="bessel"):
+        jensen.check(Odd())
+
+
+def test_a_large_convolutional_network_is_decided_in_seconds() -> None:
+    model = ConvICNN((3, 32, 32), (64, 64), "softplus")  # 131,072 units
+    began = perf_counter()
+    assert jensen.check(model).kind == "convex"
+    assert perf_counter() - began < 20
+
+
+def tampered(certificate: Certificate) -> Iterator[Certificate]:
+    assert isinstance(certificate.proof, Rules)
+    yield replace(certificate, network="program:sha256:" + "0" * 64)
+    yield replace(certificate, proof=Rules((0,), 0))
+    yield replace(certificate, proof=Rules((0, 1), 0))
+    yield replace(certificate, proof=Rules((1, 1), 0))
+    yield replace(certificate, proof=Rules((), 0))
+    yield replace(certificate, proof=Rules((2,), 0))
+    yield replace(certificate, proof=Rules((1,), 1))
+    yield replace(certificate, verdict="not_convex")
+    yield replace(certificate, wrt=(7,))
+    yield replace(certificate, domain=jensen.Box([0.0] * 3, [1.0] * 3))
+
+
+def test_tampered_certificates_are_refused(tmp_path: Path) -> None:
+    model = PICNN(3, 2, (4, 4), activation="softplus")
+    certificate = jensen.check(model).certificate
+    assert certificate is not None
+    for forged in tampered(certificate):
+        with pytest.raises(CertificateError):
+            jensen.verify(forged, model)
+    file = tmp_path / "proof.json"
+    certificate.save(file)
+    assert Certificate.load(file) == certificate
+    assert jensen.verify(file, model).arguments == (1,)
+    file.write_bytes(file.read_bytes().replace(b'"output":0', b'"output":1'))
+    with pytest.raises(CertificateFileError):
+        jensen.verify(file, model)
+
+
+def test_a_certificate_is_about_one_model() -> None:
+    torch.manual_seed(0)
+    model = FICNN(2, (3,), "softplus")
+    certificate = jensen.check(model).certificate
+    assert certificate is not None
+    with pytest.raises(CertificateError, match="another program"):
+        jensen.verify(certificate, FICNN(2, (3,), "softplus"))
+    free = SkipMLP(2, (5, 4), "softplus")
+    forged = replace(certificate, network=read_program(free).digest)
+    with pytest.raises(CertificateError, match="do not prove"):
+        jensen.verify(forged, free)
+    with pytest.raises(CertificateError, match="domain"):
+        jensen.verify(certificate, model, jensen.Box(0, 1))
+    with pytest.raises(CertificateError, match="wrt"):
+        jensen.verify(certificate, model, wrt=(0,))
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, proof = str(tmp_path / "model.pt2"), str(tmp_path / "proof.json")
+    model = PICNN(3, 2, (4,), activation="softplus").eval()
+    torch.export.save(torch.export.export(model, (torch.zeros(2, 3), torch.zeros(2, 2))), file)
+    assert cli.main(["check", file]) == 2
+    capsys.readouterr()
+    assert cli.main(["check", file, "--argument", "1", "--json", "--certificate", proof]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "convex"
+    assert [given["asked"] for given in answer["program"]["inputs"]] == [False, True]
+    assert cli.main(["verify", proof, file]) == 0
+    assert "PROVED" in capsys.readouterr().out
+    assert cli.main(["verify", proof, file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["program"]["digest"].startswith("program:")
+    assert cli.main(["verify", proof, file, "--output", "3"]) == 1
+    assert cli.main(["check", file, "--argument", "2"]) == 3
+    assert cli.main(["check", file, "--argument", "1", "--resume", str(tmp_path / "r.jsonl")]) == 3
+    assert cli.main(["check", file, "--argument", "1", "--quiet", "--plot", str(tmp_path / "p.png")]) == 3
+
+
+def test_relu_networks_are_decided_as_before() -> None:
+    verdict = jensen.check(FICNN(2, (3,)))
+    assert verdict.kind == "convex"
+    assert verdict.program is None
+    assert verdict.network.input_size == 2
+    assert jensen.check(ConvICNN((1, 4, 4), (2,))).network.input_shape == (1, 4, 4)
