@@ -75,7 +75,8 @@ def places_of(module: nn.Module) -> Places:
         return _architecture(module, None)
     if isinstance(module, ConvICNN):
         raise NetworkError(
-            f"cannot look inside a ConvICNN: it takes images; put nn.Unflatten(1, {module.input_shape}) in front"
+            f"cannot look inside a ConvICNN, which takes images: put nn.Unflatten(1, {module.input_shape}) "
+            "in front"
         )
     if not isinstance(module, nn.Sequential) or type(module) not in (nn.Sequential, Flattened):
         raise NetworkError(
