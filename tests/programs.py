@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -67,23 +68,32 @@ BINARY = ["add.Tensor", "add.Tensor", "sub.Tensor", "mul.Tensor", "maximum.defau
           "div.Tensor", "logaddexp.default"]  # fmt: skip
 
 
-def random_recipe(rng: np.random.Generator, length: int) -> list[tuple[str, str, dict[str, Any]]]:
-    """Choose operators and what they read, for any number of samples."""
+def random_recipe(
+    rng: np.random.Generator, length: int, known: Container[str] | None = None
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Choose operators (of packets that are known) and what they read, for any number of samples."""
+
+    def chosen(operator: str) -> bool:
+        return known is None or f"aten.{operator.partition('.')[0]}" in known
+
+    unary = [(operator, extra) for operator, extra in UNARY if chosen(operator)]
+    reductions = [(operator, extra) for operator, extra in REDUCTIONS if chosen(operator)]
+    binary = [operator for operator in BINARY if chosen(operator)]
     values = ["x", "p"]
     steps: list[tuple[str, str, dict[str, Any]]] = []
     for i in range(length):
         recent = values[int(rng.integers(max(0, len(values) - 3), len(values)))]
         kind = rng.random()
         if kind < 0.55:
-            operator, extra = UNARY[int(rng.integers(len(UNARY)))]
+            operator, extra = unary[int(rng.integers(len(unary)))]
             args: dict[str, Any] = {"self": Name(recent), **extra}
         elif kind < 0.7:
-            operator, extra = REDUCTIONS[int(rng.integers(len(REDUCTIONS)))]
+            operator, extra = reductions[int(rng.integers(len(reductions)))]
             args = {"self": Name(recent), **extra}
         elif kind < 0.85:
             operator, args = "mul.Tensor", {"self": Name(recent), "other": Name(f"weight{i}")}
         else:
-            operator = BINARY[int(rng.integers(len(BINARY)))]
+            operator = binary[int(rng.integers(len(binary)))]
             args = {"self": Name(recent), "other": Name(values[int(rng.integers(len(values)))])}
         name = f"n{i}"
         steps.append((name, f"aten.{operator}", args))
