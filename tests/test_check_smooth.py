@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 
@@ -26,7 +27,7 @@ from jensen.errors import (
 from jensen.nn import ACTIVATIONS, FICNN, PICNN, ConvICNN, SkipMLP
 from jensen.nn._architecture import Architecture
 from jensen.program import read_program
-from jensen.verifier import Certificate, Rules
+from jensen.verifier import Certificate, Enclosed, Rules
 
 
 def convex_models(activation: str, quadratic: float) -> Iterator[Architecture]:
@@ -50,15 +51,39 @@ def test_every_architecture_is_proved_with_a_certificate(activation: str, quadra
         assert jensen.verify(verdict.certificate, model).verdict == "convex"
 
 
+@pytest.mark.parametrize("quadratic", [0.0, 0.1])
 @pytest.mark.parametrize("activation", ["softplus", "elu", "celu", "squared_relu"])
-def test_a_free_smooth_network_is_unknown_and_says_where(activation: str) -> None:
+def test_a_free_smooth_network_is_refuted_by_enclosures(activation: str, quadratic: float) -> None:
     torch.manual_seed(0)
-    verdict = jensen.check(SkipMLP(3, (5, 4), activation))
-    assert (verdict.kind, verdict.certificate, verdict.witness) == ("unknown", None, None)
-    assert "hidden.0" in verdict.reason
-    assert "negative" in verdict.reason
-    assert "UNKNOWN" in str(verdict)
+    model = SkipMLP(3, (8, 8), activation, quadratic=quadratic)
+    verdict = jensen.check(model)
+    assert verdict.kind == "not_convex"
+    assert verdict.witness is not None
+    assert verdict.witness.violation > 0
+    assert "NOT CONVEX" in str(verdict)
     assert verdict.to_dict()["network"] is None
+    points = [verdict.witness.x, verdict.witness.y, verdict.witness.middle]
+    with torch.no_grad():
+        fx, fy, fm = model.double()(torch.tensor([[float(v) for v in p] for p in points]).double())
+    assert float(fm - (fx + fy) / 2) == pytest.approx(float(verdict.witness.violation), rel=1e-6)
+    # The double model has the same weights and graph, and so the same program.
+    assert verdict.certificate is not None
+    assert jensen.verify(verdict.certificate, model).verdict == "not_convex"
+
+
+def test_what_rules_do_not_prove_and_points_do_not_refute_is_unknown() -> None:
+    """x^2 - x^2 / 2 is convex, but no rule sees it."""
+
+    class Cancelling(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.square() - 0.5 * x.square()).sum(1)
+
+    verdict = jensen.check(Cancelling())
+    assert (verdict.kind, verdict.certificate, verdict.witness) == ("unknown", None, None)
+    assert "aten.sub" in verdict.reason
+    assert "UNKNOWN" in str(verdict)
 
 
 def test_a_free_network_with_nonnegative_weights_is_convex() -> None:
@@ -70,7 +95,10 @@ def test_a_free_network_with_nonnegative_weights_is_convex() -> None:
     assert jensen.check(model).kind == "convex"
     with torch.no_grad():
         model.get_parameter("hidden.1.weight")[0, 0] = -1e-30
-    assert jensen.check(model).kind == "unknown"
+    verdict = jensen.check(model)
+    assert verdict.kind == "unknown"
+    assert "hidden.1" in verdict.reason
+    assert "negative" in verdict.reason
 
 
 def test_a_picnn_is_asked_about_y_for_all_x() -> None:
@@ -79,8 +107,11 @@ def test_a_picnn_is_asked_about_y_for_all_x() -> None:
     assert verdict.arguments == (1,)
     assert verdict.input_size == 2
     assert "argument y" in str(verdict)
-    assert jensen.check(model, argument=0).kind == "unknown"
-    assert jensen.check(model, argument=(0, 1)).kind == "unknown"
+    for argument in (0, (0, 1)):
+        other = jensen.check(model, argument=argument)
+        assert other.kind == "not_convex"
+        assert other.certificate is not None
+        assert jensen.verify(other.certificate, model).verdict == "not_convex"
     assert jensen.check(model, wrt=(1,)).kind == "convex"
     with pytest.raises(DomainError):
         jensen.check(model, wrt=(2,))
@@ -97,7 +128,8 @@ def test_a_picnn_whose_constraint_is_gone_is_still_asked_about_y() -> None:
     with torch.no_grad():
         model.get_parameter("hidden.0.weight").neg_()
     verdict = jensen.check(model)
-    assert (verdict.kind, verdict.arguments) == ("unknown", (1,))
+    assert verdict.kind in ("unknown", "not_convex")
+    assert verdict.arguments == (1,)
 
 
 class Two(nn.Module):
@@ -108,7 +140,7 @@ class Two(nn.Module):
 def test_other_models_with_several_inputs() -> None:
     assert jensen.check(Two(), input_shape=((2,), (2,)), argument=0).kind == "convex"
     assert jensen.check(Two(), input_shape=((2,), (2,)), argument=1).kind == "convex"
-    assert jensen.check(Two(), input_shape=((2,), (2,))).kind == "unknown"
+    assert jensen.check(Two(), input_shape=((2,), (2,))).kind == "not_convex"
     exported = torch.export.export(Two(), (torch.zeros(3, 2), torch.zeros(3, 2)))
     assert jensen.check(exported, argument=1).kind == "convex"
 
@@ -121,14 +153,14 @@ class Cubed(nn.Module):
 
 
 def test_a_domain_gives_signs() -> None:
-    assert jensen.check(Cubed()).kind == "unknown"
+    assert jensen.check(Cubed()).kind == "not_convex"
     verdict = jensen.check(Cubed(), jensen.Box(0, 1))
     assert verdict.kind == "convex_rules"  # the verifier knows even powers only
     assert verdict.certificate is None
     assert "no certificate" in verdict.reason
     assert jensen.check(Cubed(), jensen.Box(0, 1), exact=True).kind == "unknown"
     assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0]), wrt=(0,)).kind == "convex_rules"
-    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0])).kind == "unknown"
+    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0])).kind == "not_convex"
 
 
 def test_exact_false_makes_no_certificate() -> None:
@@ -158,9 +190,7 @@ def test_concave_is_not_convex() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return -x.square().sum(1)
 
-    verdict = jensen.check(Concave())
-    assert verdict.kind == "unknown"
-    assert "concave" in verdict.reason
+    assert jensen.check(Concave()).kind == "not_convex"
 
 
 def test_mixing_the_batch_is_refused() -> None:
@@ -172,6 +202,13 @@ def test_mixing_the_batch_is_refused() -> None:
 
     with pytest.raises(NetworkError, match="mixes"):
         jensen.check(Mixing())
+
+    class Unknown(Mixing):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).sin()
+
+    with pytest.raises(NetworkError, match="mixes"):
+        jensen.check(Unknown())
 
 
 def test_several_outputs() -> None:
@@ -235,6 +272,34 @@ def test_tampered_certificates_are_refused(tmp_path: Path) -> None:
         jensen.verify(file, model)
 
 
+def test_tampered_witnesses_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = PICNN(3, 2, (4, 4), activation="softplus")
+    certificate = jensen.check(model, jensen.Box(-1, 1), argument=0).certificate
+    assert certificate is not None
+    proof = certificate.proof
+    assert isinstance(proof, Enclosed)
+    certificate.save(tmp_path / "proof.json")
+    assert Certificate.load(tmp_path / "proof.json").proof == proof
+    points = proof.points
+    moved = (*points.y[:3], points.y[3] + 1, points.y[4])
+    outside = (points.x[0] + 9, *points.x[1:])
+    for other in (
+        replace(proof, points=replace(points, y=points.x)),
+        replace(proof, points=replace(points, y=moved)),
+        replace(proof, points=replace(points, x=outside)),
+        replace(proof, points=replace(points, x=points.x[1:])),
+        replace(proof, points=replace(points, t=Fraction(1))),
+        replace(proof, output=1),
+        replace(proof, arguments=(1,)),
+        replace(proof, arguments=()),
+    ):
+        with pytest.raises(CertificateError):
+            jensen.verify(replace(certificate, proof=other), model)
+    with pytest.raises(CertificateError):
+        jensen.verify(replace(certificate, verdict="convex"), model)
+
+
 def test_a_certificate_is_about_one_model() -> None:
     torch.manual_seed(0)
     model = FICNN(2, (3,), "softplus")
@@ -256,7 +321,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     file, proof = str(tmp_path / "model.pt2"), str(tmp_path / "proof.json")
     model = PICNN(3, 2, (4,), activation="softplus").eval()
     torch.export.save(torch.export.export(model, (torch.zeros(2, 3), torch.zeros(2, 2))), file)
-    assert cli.main(["check", file]) == 2
+    assert cli.main(["check", file, "--certificate", proof]) == 1
+    assert "Jensen's inequality fails" in capsys.readouterr().out
+    assert cli.main(["verify", proof, file]) == 0
+    assert "enclosures" in capsys.readouterr().out
     capsys.readouterr()
     assert cli.main(["check", file, "--argument", "1", "--json", "--certificate", proof]) == 0
     answer = json.loads(capsys.readouterr().out)

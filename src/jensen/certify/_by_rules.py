@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from jensen.certify._arguments import check_wrt
 from jensen.certify._progress import Callback, Progress
+from jensen.certify._segments import find_violation
 from jensen.certify._verdict import Kind, StageReport, Verdict
 from jensen.errors import ArgumentError, CertificateError, JensenError, UnsupportedOperatorError
 from jensen.network import Domain
 from jensen.program import Program
-from jensen.verifier import Certificate, Rules, replay_rules
+from jensen.verifier import Certificate, Enclosed, Rules, Violation, replay_rules
 
 if TYPE_CHECKING:
     from jensen.calculus import Answer
@@ -32,6 +33,8 @@ class Asked:
     argument: int | Sequence[int] | None
     input_shape: Any
     exact: bool | None
+    seed: int
+    seconds: float
     progress: Callback | None
 
 
@@ -87,7 +90,7 @@ def check_program(
     Returns
     -------
     Verdict
-        Of kind "convex", "convex_rules" or "unknown".
+        Of kind "convex", "convex_rules", "not_convex" or "unknown".
 
     Raises
     ------
@@ -110,26 +113,38 @@ def check_program(
         raise refusal or UnsupportedOperatorError(
             answer.broken.operator, answer.broken.place, answer.broken.reason
         )
-    kind, reason = _kind(answer), ""
-    certificate = None
-    if kind == "unknown":
-        reason = _why_unknown(answer)
-    else:
+    kind: Kind = "unknown"
+    reason = _why_unknown(answer)
+    certificate, witness = None, None
+    if answer.convex:
         certificate, reason = _certificate(program, arguments, asked, wrt, answer)
         kind = "convex" if certificate is not None else "unknown" if asked.exact else "convex_rules"
-    settled = len(program.nodes) if kind != "unknown" else _settled(program, answer)
-    stage = StageReport(
-        "rules", perf_counter() - began, settled, len(program.nodes) - settled, {"curvature": answer.kind}
-    )
+    settled = len(program.nodes) if answer.convex else _settled(program, answer)
+    left = len(program.nodes) - settled
+    stages = [StageReport("rules", perf_counter() - began, settled, left, {"curvature": answer.kind})]
+    if not answer.convex:
+        began = perf_counter()
+        try:
+            witness = find_violation(
+                program, arguments, asked.domain, wrt, answer.output, asked.seed, asked.seconds
+            )
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        stages.append(StageReport("falsify", perf_counter() - began, 0, left))
+    if witness is not None:
+        kind, reason = "not_convex", ""
+        points = Violation(witness.x, witness.y, witness.t)
+        proof = Enclosed(arguments, answer.output, points)
+        certificate = Certificate(program.digest, asked.domain, wrt, "not_convex", proof)
     return Verdict(
         kind,
         program,
         asked.domain,
         wrt,
-        None,
+        witness,
         nan,
         (),
-        (stage,),
+        tuple(stages),
         reason,
         None,
         certificate,
@@ -148,10 +163,6 @@ def _arguments(model: Any, program: Program, argument: int | Sequence[int] | Non
     if not chosen or len(set(chosen)) != len(chosen) or not fits:
         raise ArgumentError(f"argument must name inputs of the model, 0..{count - 1}, got {argument!r:.80}")
     return chosen
-
-
-def _kind(answer: Answer) -> Kind:
-    return "convex" if answer.convex else "unknown"
 
 
 def _why_unknown(answer: Answer) -> str:

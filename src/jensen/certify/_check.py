@@ -39,7 +39,8 @@ def check(
     violation, sound bounds, branch and bound over the signs of undecided neurons, enumeration of all
     frontiers. With enough time the check always decides. Other torch models, smooth ones and those with
     several inputs, are judged by rules on signs and curvature (`jensen.curvature`), which decide every
-    architecture of `jensen.nn` that is convex by construction, and otherwise may leave it "unknown".
+    architecture of `jensen.nn` that is convex by construction; then a violation is looked for, and proved by
+    interval arithmetic. What is neither remains "unknown".
 
     Parameters
     ----------
@@ -109,7 +110,9 @@ def check(
     """
     check_choices(domain, method, n_jobs, seed, exact, resume, progress)
     clock = Clock(check_seconds(time_limit))
-    asked = Asked(domain or WholeSpace(), wrt, output, argument, input_shape, exact, progress)
+    asked = Asked(
+        domain or WholeSpace(), wrt, output, argument, input_shape, exact, seed, clock.left, progress
+    )
     if is_no_network(model, input_shape) or argument is not None:
         from jensen.program import read_program
 

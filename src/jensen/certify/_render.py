@@ -14,7 +14,7 @@ import numpy as np
 from jensen.certify._verdict import NeuronReport, StageReport, Verdict, Witness
 from jensen.network import ReLUNetwork
 from jensen.program import Program
-from jensen.verifier import Certificate, Rules, Violation
+from jensen.verifier import Certificate, Proof
 
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def program_to_dict(program: Program, arguments: Sequence[int]) -> dict[str, Any
 
 def certificate_size(certificate: Certificate) -> dict[str, int]:
     """Count the case trees that a certificate holds, and their leaves; witnesses and rules need none."""
-    if isinstance(certificate.proof, Violation | Rules):
+    if not isinstance(certificate.proof, Proof):
         return {"trees": 0, "leaves": 0}
     trees = certificate.proof.trees.values()
     # Every split has two sides, so that a tree has one leaf more than splits.

@@ -258,6 +258,8 @@ def _program_facts(verdict: Verdict, program: Program) -> RenderableType:
         rows.append(("certificate", "rules on signs and curvature, replayed by the verifier's own"))
     elif verdict.kind == "convex_rules":
         rows.append(("certificate", f"none: {verdict.reason}"))
+    elif verdict.kind == "not_convex":
+        rows.append(("proof", "enclosures of the values at three points, by interval arithmetic"))
     rows.append(("time", f"{number(verdict.seconds)} s"))
     return facts(rows)
 

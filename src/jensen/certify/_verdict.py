@@ -27,11 +27,12 @@ class Witness:
     Attributes
     ----------
     x, y : tuple of Fraction
-        The end points.
+        The end points; of a program, the entries of all its inputs, one after the other.
     t : Fraction
         Weight of x, strictly between 0 and 1.
     fx, fy, fm : Fraction
-        Exact values at x, at y and at the middle point t x + (1 - t) y.
+        Exact values at x, at y and at the middle point t x + (1 - t) y. Of a program that is no ReLU network:
+        upper bounds at x and y and a lower bound at the middle, from enclosures.
     neurons : tuple of (layer, index)
         The neurons that switch between x and y; layers count from 1, neurons from 0.
     """

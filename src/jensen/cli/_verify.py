@@ -110,14 +110,14 @@ def verify(
     with replay_bar(f"reading {certificate.name}", quiet) as progress:
         from jensen.errors import CertificateError
         from jensen.network import as_network
-        from jensen.verifier import Certificate, Rules
+        from jensen.verifier import Certificate, Enclosed, Rules
         from jensen.verifier import verify as replay
 
         began = perf_counter()
         claim = Certificate.load(certificate)
         read = perf_counter() - began
         subject: Lowered | Program
-        if isinstance(claim.proof, Rules):
+        if isinstance(claim.proof, Rules | Enclosed):
             from jensen.program import read_program
 
             subject = read_program(model, shape)
@@ -134,7 +134,7 @@ def verify(
         found, reason = None, ""
         began = perf_counter()
         try:
-            asked = output if isinstance(claim.proof, Rules) else None
+            asked = output if isinstance(claim.proof, Rules | Enclosed) else None
             found = replay(claim, replayed, where, moving, output=asked, progress=progress)
         except CertificateError as error:
             reason = str(error)
@@ -182,6 +182,8 @@ def _report(result: Replayed) -> RenderableType:
 def _describe_proof(found: Verification) -> str:
     from jensen.certify._report import count
 
+    if isinstance(found.subject, Program) and found.verdict == "not_convex":
+        return "three points at which enclosures of the values violate Jensen's inequality"
     if isinstance(found.subject, Program):
         return f"rules on signs and curvature, for {count(len(found.subject.nodes), 'operator')}"
     if found.verdict == "not_convex":

@@ -1,7 +1,8 @@
 """The independent checker of certificates: knows the model's weights and nothing of the search."""
 
 from jensen.verifier._adjoints import Everywhere
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
+from jensen.verifier._certificate import Certificate, Enclosed, Leaf, Proof, Rules, Tree, Violation
+from jensen.verifier._enclosure import enclosure
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
 from jensen.verifier._format import domain_to_json, node_from_json, node_to_json
 from jensen.verifier._kink import Ground, Kink, Multipliers
@@ -16,6 +17,7 @@ __all__ = [
     "Bends",
     "Certificate",
     "Cover",
+    "Enclosed",
     "Everywhere",
     "Ground",
     "Hull",
@@ -37,6 +39,7 @@ __all__ = [
     "Verification",
     "Violation",
     "domain_to_json",
+    "enclosure",
     "node_from_json",
     "node_to_json",
     "replay_rules",

@@ -71,6 +71,23 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Enclosed:
+    """Three points at which enclosures of a program's values violate Jensen's inequality.
+
+    Attributes
+    ----------
+    arguments, output
+        As of `Rules`.
+    points : Violation
+        They hold the entries of all inputs of one sample; only those asked about move.
+    """
+
+    arguments: tuple[int, ...]
+    output: int
+    points: Violation
+
+
+@dataclass(frozen=True)
 class Certificate:
     """A verdict with its proof, to be replayed by `jensen.verify`.
 
@@ -82,14 +99,14 @@ class Certificate:
     wrt : tuple of int or None
         The inputs in which convexity is claimed or refuted; None means all.
     verdict : {"convex", "not_convex"}
-    proof : Proof, Violation or Rules
+    proof : Proof or Violation, of a network; Rules or Enclosed, of a program
     """
 
     network: str
     domain: Domain
     wrt: tuple[int, ...] | None
     verdict: Literal["convex", "not_convex"]
-    proof: Proof | Violation | Rules
+    proof: Proof | Violation | Rules | Enclosed
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate as JSON; the file appears whole or not at all.

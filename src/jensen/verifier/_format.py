@@ -17,7 +17,7 @@ from flint import fmpq, fmpq_mat, fmpz
 from jensen.errors import CertificateFileError, JensenError
 from jensen.network import Box, Domain, Polytope, WholeSpace
 from jensen.network._atomic import written_at_once
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
+from jensen.verifier._certificate import Certificate, Enclosed, Leaf, Proof, Rules, Tree, Violation
 from jensen.verifier._facet import Bends, Hull, Thin, Uncrossed
 from jensen.verifier._kink import Multipliers
 from jensen.verifier._pieces import Cover
@@ -105,9 +105,10 @@ def from_dict(content: Mapping[str, Any]) -> Certificate:
     if verdict not in ("convex", "not_convex"):
         raise ValueError(f"unknown verdict {verdict!r}")
     wrt = None if content["wrt"] is None else tuple(map(_index, content["wrt"]))
-    found: Proof | Violation | Rules
+    found: Proof | Violation | Rules | Enclosed
     if "arguments" in proof:
-        found = Rules(tuple(map(_index, proof["arguments"])), _index(proof["output"]))
+        asked = tuple(map(_index, proof["arguments"])), _index(proof["output"])
+        found = Rules(*asked) if verdict == "convex" else Enclosed(*asked, _violation_from(proof))
     else:
         found = _proof_from(proof) if verdict == "convex" else _violation_from(proof)
     return Certificate(
@@ -119,9 +120,10 @@ def from_dict(content: Mapping[str, Any]) -> Certificate:
     )
 
 
-def _any_proof_to(proof: Proof | Violation | Rules) -> dict[str, Any]:
-    if isinstance(proof, Rules):
-        return {"arguments": list(proof.arguments), "output": proof.output}
+def _any_proof_to(proof: Proof | Violation | Rules | Enclosed) -> dict[str, Any]:
+    if isinstance(proof, Rules | Enclosed):
+        asked = {"arguments": list(proof.arguments), "output": proof.output}
+        return asked if isinstance(proof, Rules) else {**asked, **_violation_to(proof.points)}
     return _violation_to(proof) if isinstance(proof, Violation) else _proof_to(proof)
 
 

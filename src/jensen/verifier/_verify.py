@@ -13,7 +13,8 @@ from jensen.errors import CertificateError, DomainError, NetworkError
 from jensen.network import Domain, FloatArray, ReLUNetwork, as_network
 from jensen.program import Program
 from jensen.verifier._adjoints import Everywhere
-from jensen.verifier._certificate import Certificate, Leaf, Proof, Rules, Tree, Violation
+from jensen.verifier._certificate import Certificate, Enclosed, Leaf, Proof, Rules, Tree, Violation
+from jensen.verifier._enclosure import enclosure
 from jensen.verifier._facet import Frame, Pattern, Thin, facet_holds
 from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
@@ -120,8 +121,8 @@ def verify(
         raise DomainError(f"a {type(domain).__name__} is no domain: pass a jensen.Box or jensen.Polytope")
     if not isinstance(certificate, Certificate):
         certificate = Certificate.load(certificate)
-    if isinstance(certificate.proof, Rules):
-        return _replay_rules(certificate, certificate.proof, model, domain, wrt, output, input_shape)
+    if isinstance(certificate.proof, Rules | Enclosed):
+        return _replay_program(certificate, certificate.proof, model, domain, wrt, output, input_shape)
     network = as_network(model, output=output, input_shape=input_shape).network
     if certificate.network != network.digest:
         raise CertificateError(
@@ -162,9 +163,9 @@ def _described(domain: Domain, d: int) -> list[FloatArray]:
     return [*domain.bounds(d), *domain.inequalities(d)]
 
 
-def _replay_rules(
+def _replay_program(
     certificate: Certificate,
-    rules: Rules,
+    rules: Rules | Enclosed,
     model: Any,
     domain: Domain | None,
     wrt: Sequence[int] | None,
@@ -179,7 +180,7 @@ def _replay_rules(
             f"the certificate is about another program: it names {certificate.network}, "
             f"the model gives {program.digest}"
         )
-    if certificate.verdict != "convex":
+    if certificate.verdict != ("convex" if isinstance(rules, Rules) else "not_convex"):
         raise CertificateError(f"the proof is not one of the verdict {certificate.verdict!r}")
     if output is not None and output != rules.output:
         raise CertificateError(f"the certificate is about output {rules.output}, not {output}")
@@ -195,7 +196,10 @@ def _replay_rules(
         raise CertificateError("the certificate is about another domain than the one asked for")
     if wrt is not None and _inputs(wrt, d) != certified:
         raise CertificateError("the certificate is about other inputs (wrt) than those asked for")
-    replay_rules(program, certificate.domain, rules.arguments, certificate.wrt, rules.output)
+    if isinstance(rules, Rules):
+        replay_rules(program, certificate.domain, rules.arguments, certificate.wrt, rules.output)
+    else:
+        _replay_enclosures(program, certificate.domain, rules, certified)
     return Verification(
         certificate.verdict,
         program,
@@ -203,6 +207,24 @@ def _replay_rules(
         certificate.wrt,
         arguments=rules.arguments,
     )
+
+
+def _replay_enclosures(program: Program, domain: Domain, proof: Enclosed, wrt: frozenset[int]) -> None:
+    x, y, t = proof.points.x, proof.points.y, proof.points.t
+    sizes = [leaf.size for leaf in program.inputs]
+    if program.inputs != program.leaves or len(x) != sum(sizes) or len(y) != sum(sizes) or not 0 < t < 1:
+        raise CertificateError(f"the witness needs two points of {sum(sizes)} coordinates and 0 < t < 1")
+    if not proof.arguments or len(set(proof.arguments)) != len(proof.arguments):
+        raise CertificateError("the certificate does not name inputs of the program")
+    asked = [k for i in proof.arguments for k in range(sum(sizes[:i]), sum(sizes[: i + 1]))]
+    if not all(domain.contains([point[k] for k in asked]) for point in (x, y)):
+        raise CertificateError("a point of the witness lies outside the domain")
+    if not {k for k in range(len(x)) if x[k] != y[k]} <= {asked[j] for j in wrt}:
+        raise CertificateError("the witness moves an input that is held fixed")
+    middle = [t * a + (1 - t) * b for a, b in zip(x, y, strict=True)]
+    highest = t * enclosure(program, x, proof.output)[1] + (1 - t) * enclosure(program, y, proof.output)[1]
+    if not enclosure(program, middle, proof.output)[0] > highest:
+        raise CertificateError("the witness does not violate Jensen's inequality")
 
 
 def _replay_violation(network: ReLUNetwork, domain: Domain, wrt: frozenset[int], points: Violation) -> None:
