@@ -18,6 +18,7 @@ from jensen.errors import ArgumentError, DomainError
 
 X = torch.ones(3)
 ROWS = torch.ones(4, 3)
+INTEGERS = torch.tensor([-1, -2, -1])
 CLASSES = torch.tensor([0, 2, 1, 1])
 
 KINDS: list[tuple[str, Callable[..., Tensor], Any, str]] = [
@@ -58,6 +59,11 @@ KINDS: list[tuple[str, Callable[..., Tensor], Any, str]] = [
     ("where", lambda x: torch.where(torch.tensor([True, False, True]), x.exp(), -x).sum(), X, "convex"),
     ("pool", lambda x: functional.avg_pool1d(x.square()[None], 2).max(), X, "convex"),
     ("max pool", lambda x: functional.max_pool1d(x.square()[None], 2, padding=1).sum(), X, "convex"),
+    ("joined with integers", lambda x: (torch.cat([x, INTEGERS]) * torch.cat([x.exp(), x.exp()])).sum(), X,
+     "unknown"),
+    ("integers as factors", lambda x: (torch.cat([INTEGERS, INTEGERS])[:3] * x.exp()).sum(), X, "concave"),
+    ("joined", lambda x: torch.stack([x.exp() * torch.cat([x * 0, INTEGERS])[3:]]).sum(), X, "concave"),
+    ("an index that varies", lambda x: x.index_select(0, x.argmax().view(1)), X, "unknown"),
     ("groups", lambda x: functional.conv1d(x.view(1, 3, 1), torch.ones(3, 1, 1), groups=3).exp().sum(), X,
      "convex"),
     ("transposed", lambda x: functional.conv_transpose1d(x.view(1, 1, 3).exp(), torch.ones(1, 1, 2)).sum(), X,

@@ -48,7 +48,9 @@ def _bits(tensor: torch.Tensor) -> Bits:
 def move(call: Call, **changes: Any) -> Result:
     """Move signs and curvatures as the operator moves numbers."""
     args = {**call.args, **changes}
-    kinds = {key: constant(v) if _is_number_array(key, v) else v for key, v in args.items()}
+    if any(_holds_value(args.get(name)) for name in ("index", "indices", "repeats")):
+        return call.nothing_known()  # where entries go depends on other values
+    kinds = {key: _described(v) if key in _HOLDERS else v for key, v in args.items()}
     signs = run(call, {key: _tensors(v, "sign") for key, v in kinds.items()})
     bends = run(call, {key: _tensors(v, "curvature") for key, v in kinds.items()})
     if isinstance(signs, torch.Tensor):
@@ -56,8 +58,18 @@ def move(call: Call, **changes: Any) -> Result:
     return tuple(Value(_bits(s) ^ ZERO, _bits(b)) for s, b in zip(signs, bends, strict=True))
 
 
-def _is_number_array(name: str, given: Any) -> bool:
-    return isinstance(given, np.ndarray) and name in ("self", "src", "input")
+_HOLDERS = ("self", "src", "input", "tensors", "other")
+"""Arguments whose numbers end up in the result, even where they are integers."""
+
+
+def _described(given: Any) -> Any:
+    if isinstance(given, (list, tuple)):
+        return [_described(entry) for entry in given]
+    return constant(given) if isinstance(given, np.ndarray) else given
+
+
+def _holds_value(given: Any) -> bool:
+    return any(isinstance(entry, Value) for entry in (given if isinstance(given, (list, tuple)) else [given]))
 
 
 @rules(*_PLAIN.split())
