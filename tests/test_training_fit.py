@@ -15,6 +15,7 @@ from jensen.nn import FICNN, SkipMLP
 from jensen.training import FitResult, Progress, Schedule, fit_convex
 
 BOX = jensen.Box(-1.0, 1.0)
+PENALTIES = Schedule(construct=0.0, rounds=0)
 PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
@@ -63,7 +64,7 @@ def test_domains_and_modules(module: nn.Module, domain: jensen.Domain) -> None:
 
 def test_untrained_networks_end_convex_too() -> None:
     for seed in range(4):
-        result = fit_convex(mlp(seed, 5, (8, 8, 8)), data(seed, 5), BOX, steps=1, schedule=Schedule(rounds=0))
+        result = fit_convex(mlp(seed, 5, (8, 8, 8)), data(seed, 5), BOX, steps=1, schedule=PENALTIES)
         assert is_certified(result)
         assert result.repair.how != "none"
 
@@ -93,14 +94,47 @@ def test_time_limit_and_progress() -> None:
     result = fit_convex(mlp(6), data(6), BOX, steps=10_000, time_limit=0.0, progress=seen.append)
     assert is_certified(result)
     assert seen == list(result.history)
-    assert [p.phase for p in seen] == ["fit", "repair", "repair"]
+    assert [p.phase for p in seen] == ["construct", "repair", "repair"]
     assert seen[0].step == 100
     assert seen[-1].proved == seen[-1].neurons == 12
 
 
+def test_large_networks_are_convex_by_construction_and_beat_icnns_of_their_shape() -> None:
+    x = 2 * torch.rand(4000, 8, generator=torch.Generator().manual_seed(0)) - 1
+    y = (x @ torch.randn(8, 24, generator=torch.Generator().manual_seed(1))).amax(1)
+    net, icnn = mlp(0, 8, (16, 16)), FICNN(8, (16, 16))
+    result = fit_convex(net, (x, y), steps=1500, rate=1e-2)  # on the whole space
+    other = fit_convex(icnn, (x, y), steps=1500, rate=1e-2, schedule=PENALTIES)
+    assert is_certified(result) and is_certified(other)
+    assert {p.phase for p in result.history} == {"construct", "repair"}
+    assert any((w < 0).any() for k, w in result.verdict.network.layers[1].weights.items() if k > 0)
+    assert result.repair.error_after < other.repair.error_after
+
+
+def test_what_has_learnt_something_is_not_begun_anew() -> None:
+    x, y = data(3, 4)
+    net = mlp(3, 4, (12, 12))
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(300):
+        optimiser.zero_grad()
+        (net(x) - y).square().mean().backward()
+        optimiser.step()
+    result = fit_convex(net, (x, y), BOX, steps=100, repair_limit=5.0)
+    assert is_certified(result)
+    assert result.history[0].phase == "fit"
+
+
+def test_all_frontiers_are_charged_in_two_inputs() -> None:
+    result = fit_convex(mlp(4), data(4), BOX, steps=600, rate=1e-2)
+    assert is_certified(result)
+    assert [p.phase for p in result.history][:3] == ["construct", "construct", "fit"]
+
+
 def test_bounds_enter_where_the_check_proves_nothing() -> None:
     net = mlp(7, 4, (10, 10))
-    result = fit_convex(net, data(7, 4), BOX, steps=120, check_limit=0.0, repair_limit=2.0)
+    result = fit_convex(
+        net, data(7, 4), BOX, steps=120, check_limit=0.0, repair_limit=2.0, schedule=Schedule(construct=0.0)
+    )
     assert is_certified(result)
     assert sum(p.phase == "polish" for p in result.history) >= 1
 

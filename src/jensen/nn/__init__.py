@@ -7,6 +7,7 @@ from jensen.nn._ficnn import FICNN
 from jensen.nn._layers import NonnegativeConv2d, NonnegativeLinear
 from jensen.nn._nonnegative import CONSTRAINTS, NonnegativeMap, is_nonnegative, nonnegative
 from jensen.nn._picnn import PICNN
+from jensen.nn._relay import RelayICNN
 from jensen.nn._skip import SkipMLP
 from jensen.nn._state import plain_state_dict
 
@@ -21,6 +22,7 @@ __all__ = [
     "NonnegativeConv2d",
     "NonnegativeLinear",
     "NonnegativeMap",
+    "RelayICNN",
     "SkipMLP",
     "is_nonnegative",
     "nonnegative",
