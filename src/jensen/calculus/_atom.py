@@ -51,8 +51,9 @@ class Shape:
         words = {"increasing": "non-decreasing", "decreasing": "non-increasing"}.get(self.slope)
         if self.bend == "constant":
             return "constant"
-        bend = "neither convex nor concave" if self.bend == "unknown" else self.bend
-        return f"{bend} and {words}" if words else f"{bend} but not monotone"
+        if self.bend == "unknown":
+            return f"{words}, but not convex or concave throughout" if words else "of no known curvature"
+        return f"{self.bend} and {words}" if words else f"{self.bend} but not monotone"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,12 @@ class Curvature:
     def __str__(self) -> str:
         """Write the annotated program, and where the argument breaks."""
         rows = [
-            (f"{v.name} = {v.operator}({', '.join(v.reads)})" if v.reads else f"{v.name}: {v.operator}", v)
+            (
+                f"{v.name} = {v.operator}({', '.join(v.reads)})"
+                if v.reads
+                else f"{v.name}: {v.operator} {v.place}",
+                v,
+            )
             for v in self.intermediates
         ]
         width = min(72, max((len(text) for text, _ in rows), default=0))
