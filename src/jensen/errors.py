@@ -54,3 +54,7 @@ class CertificateError(JensenError, ValueError):
 
 class CertificateFileError(CertificateError):
     """A certificate cannot be read: missing, torn, altered, of another kind or of a later version."""
+
+
+class NotConvexError(JensenError, ValueError):
+    """A function that is to be minimised globally is not convex, or not known to be."""

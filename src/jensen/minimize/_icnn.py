@@ -1,0 +1,47 @@
+"""Which ReLU networks are input convex by the signs of their weights: those with an exact epigraph."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from jensen.network import FloatArray, Matrix, ReLUNetwork
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def why_not_icnn(network: ReLUNetwork) -> str:
+    """Tell why h >= z, h >= slope z describes the network's epigraph no more; empty if it does.
+
+    It does if all weights on hidden neurons are nonnegative, and no slope left of a kink exceeds 1 or, behind
+    the neurons that are affine in the input, is negative.
+    """
+    for position, layer in enumerate(network.layers, 1):
+        if (layer.negative_slope > 1).any():
+            return f"hidden layer {position} has a slope above 1 left of its kinks"
+        hidden = [k for k in layer.weights if k > 0]
+        if hidden and (layer.negative_slope < 0).any():
+            return f"hidden layer {position} has a negative slope left of its kinks"
+        for k in hidden:
+            if (least := _least(layer.weights[k])) < 0:
+                return f"hidden layer {position} has negative weights on layer {k} (down to {least:g})"
+    for k, w in network.output_weights.items():
+        if k > 0 and (least := _least(w)) < 0:
+            return f"the output has negative weights on layer {k} (down to {least:g})"
+    return ""
+
+
+def rounding_factor(network: ReLUNetwork) -> float:
+    """Relative error that covers any chain of sums and products along the network in float64."""
+    terms = network.input_size + network.n_neurons + 16
+    return 4.0 * (network.depth + 2) * terms * EPS
+
+
+def dense(w: Matrix) -> FloatArray:
+    """A weight matrix as an array."""
+    return np.asarray(w.toarray() if sparse.issparse(w) else w)
+
+
+def _least(w: Matrix) -> float:
+    data = w.data if sparse.issparse(w) else w
+    return float(data.min()) if data.size else 0.0

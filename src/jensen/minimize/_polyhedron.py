@@ -1,0 +1,109 @@
+"""The domain of a minimisation as arrays: bounds and rows; and a point inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from jensen.certify._highs import quiet_highs
+from jensen.errors import JensenError
+from jensen.network import Domain, FloatArray
+
+
+@dataclass(frozen=True)
+class Polyhedron:
+    """``{y : lo <= y <= hi, rows @ y <= right}``; rows that bound one variable are bounds.
+
+    Attributes
+    ----------
+    lo, hi : (n,) arrays
+    rows : (m, n) array
+    right : (m,) array
+    """
+
+    lo: FloatArray
+    hi: FloatArray
+    rows: FloatArray
+    right: FloatArray
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the bounds, or rows without a variable, contradict each other."""
+        idle = ~self.rows.any(axis=1)
+        return bool((self.lo > self.hi).any() or (self.right[idle] < 0).any())
+
+    @property
+    def is_box(self) -> bool:
+        """Whether there are no rows."""
+        return not len(self.rows)
+
+    def breach(self, y: FloatArray) -> float:
+        """Largest violation of a bound or row at a point; at most 0 inside."""
+        outside = max(float((self.lo - y).max(initial=-np.inf)), float((y - self.hi).max(initial=-np.inf)))
+        return max(outside, float((self.rows @ y - self.right).max(initial=-np.inf)))
+
+
+def polyhedron(domain: Domain, d: int) -> Polyhedron:
+    """Read a domain of d variables.
+
+    Raises
+    ------
+    DomainError
+        If it has another number of variables.
+    """
+    lo, hi = (np.array(side, dtype=np.float64) for side in domain.bounds(d))
+    rows, right = domain.inequalities(d)
+    single = (np.count_nonzero(rows, axis=1) == 1) & (np.abs(rows).max(axis=1, initial=0.0) == 1.0)
+    for i in np.flatnonzero(single):  # division by 1 does not round
+        j = int(np.flatnonzero(rows[i])[0])
+        if rows[i, j] > 0:
+            hi[j] = min(hi[j], right[i])
+        else:
+            lo[j] = max(lo[j], -right[i])
+    kept = ~single
+    return Polyhedron(lo, hi, np.ascontiguousarray(rows[kept]), np.ascontiguousarray(right[kept]))
+
+
+def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
+    """Find a point of a polyhedron, as far as its rows allow away from them (up to 1); None if there is none.
+
+    Parameters
+    ----------
+    inside : Polyhedron
+    near : (n,) array
+        Taken as it is, moved into the bounds, where it obeys the rows.
+
+    Raises
+    ------
+    JensenError
+        If HiGHS does not tell.
+    """
+    if inside.is_empty:
+        return None
+    y = np.clip(near, inside.lo, inside.hi)
+    if inside.is_box or (inside.rows @ y <= inside.right).all():
+        return y
+    n, m = len(y), len(inside.right)
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = n + 1, m
+    program.col_cost_ = np.append(np.zeros(n), -1.0)
+    program.col_lower_ = np.append(inside.lo, 0.0)
+    program.col_upper_ = np.append(inside.hi, 1.0)
+    program.row_lower_ = np.full(m, -np.inf)
+    program.row_upper_ = inside.right
+    whole = np.column_stack([inside.rows, np.linalg.norm(inside.rows, axis=1)])
+    program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    program.a_matrix_.start_ = np.arange(0, m * (n + 1) + 1, n + 1, dtype=np.int32)
+    program.a_matrix_.index_ = np.tile(np.arange(n + 1, dtype=np.int32), m)
+    program.a_matrix_.value_ = whole.ravel()
+    highs = quiet_highs()
+    highs.passModel(program)
+    highs.run()
+    status = highs.getModelStatus()
+    if status == highspy.HighsModelStatus.kInfeasible:
+        return None
+    if status != highspy.HighsModelStatus.kOptimal:
+        raise JensenError(f"HiGHS finds no point of the domain and does not call it empty: {status}")
+    return np.clip(np.array(highs.getSolution().col_value[:n]), inside.lo, inside.hi)

@@ -1,0 +1,184 @@
+"""Exact minimisation of input convex ReLU networks by walking along their kinks: the fast way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jensen.certify._progress import Clock
+from jensen.errors import ArgumentError
+from jensen.minimize._affine import RADIUS
+from jensen.minimize._icnn import dense, rounding_factor, why_not_icnn
+from jensen.minimize._polyhedron import Polyhedron, feasible_point
+from jensen.minimize._recession import falls
+from jensen.minimize._result import Minimum, Status, empty_domain
+from jensen.minimize._walk_active import begin
+from jensen.minimize._walk_bound import dual_slopes, least, linear_slope, linear_value
+from jensen.minimize._walk_kernel import MORE, OPTIMAL, UNBOUNDED, walk
+from jensen.minimize._walk_passes import Packed
+from jensen.minimize._walk_state import ROUNDS, Goal, new_walk
+from jensen.network import FloatArray, ReLUNetwork
+
+LARGEST = 1 << 25
+"""Networks with more weights than this, zeros included, are left to other methods."""
+_SLICE = 64
+"""Rounds between two looks at the clock."""
+
+
+def packed_size(network: ReLUNetwork) -> int:
+    """Count the entries of all weight matrices, zeros included."""
+    matrices = [w for layer in network.layers for w in layer.weights.values()]
+    return sum(int(np.prod(w.shape)) for w in matrices)
+
+
+class Walker:
+    """Minimises net(y) + slope . y + (curvature / 2) |y|^2 for many slopes; each solution begins at the last.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+        With nonnegative weights on hidden neurons.
+    inside : Polyhedron
+
+    Raises
+    ------
+    ArgumentError
+        If the network is no ICNN, or too large to be stored as dense matrices.
+    """
+
+    method = "walk"
+
+    def __init__(self, network: ReLUNetwork, inside: Polyhedron) -> None:
+        if reason := why_not_icnn(network):
+            raise ArgumentError(f'method "walk" needs an input convex network, and {reason}; use "cuts"')
+        if packed_size(network) > LARGEST:
+            raise ArgumentError('the network is too large for method "walk"; use "lp" or "cuts"')
+        self.network, self.inside = network, inside
+        self._net = _pack(network)
+        net = self._net
+        steep = np.maximum(1.0, np.abs(net.slope))
+        self._sizes = net._replace(
+            weights=np.abs(net.weights), bias=np.abs(net.bias), out=np.abs(net.out), slope=steep
+        )
+        adjoint = np.zeros(len(net.out))
+        linear_slope(self._sizes, steep, adjoint)
+        self._mass = adjoint[: net.inputs].copy()
+        value = np.zeros(len(net.out))
+        value[: net.inputs] = 1.0
+        linear_value(self._sizes._replace(bias=np.zeros(len(steep))), steep, value)
+        net.reach[:] = value[net.inputs :] / steep
+        self._walk = new_walk(net, len(inside.right))
+        self._reach = np.abs(inside.rows).sum(axis=1)
+        self._factor = rounding_factor(network)
+        self._warm = False
+        self._sigma, self._price = np.zeros(len(net.bias)), np.zeros(len(inside.right))
+
+    def solve(
+        self,
+        slope: FloatArray | None = None,
+        curvature: float = 0.0,
+        start: FloatArray | None = None,
+        gap: float = 1e-6,
+        clock: Clock | None = None,
+        progress: Callable[[Minimum], None] | None = None,
+    ) -> Minimum:
+        """Minimise with this slope and curvature added.
+
+        Parameters
+        ----------
+        slope : (n,) array, optional
+        curvature : float, default 0.0
+        start : (n,) array, optional
+            Where to begin; by default where the last solution was, kinks included.
+        gap : float
+            Relative to max(1, |value|): a larger one is reported as "inaccurate".
+        clock : Clock, optional
+        progress : callable, optional
+            Called with the best so far.
+
+        Returns
+        -------
+        Minimum
+        """
+        clock = clock or Clock(None)
+        began, n, w = clock.elapsed, self._net.inputs, self._walk
+        tilt = np.zeros(n) if slope is None else np.ascontiguousarray(slope, dtype=np.float64)
+        inside = self.inside
+        goal = Goal(tilt, inside.lo, inside.hi, inside.rows, inside.right, self._reach, float(curvature))
+        if start is not None or not self._warm:
+            near = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
+            point = feasible_point(inside, near)
+            if point is None:
+                return empty_domain(n, self.method, clock.elapsed - began)
+            w.y[:] = point
+            begin(self._net, goal, w)
+        self._warm = False
+        first, status = int(w.counts[ROUNDS]), "optimal"
+        limit = 1000 + 50 * (n + len(self._net.bias) + len(inside.right))
+        outcome = MORE
+        try:
+            while outcome == MORE and w.counts[ROUNDS] - first < limit:
+                outcome = walk(self._net, goal, w, _SLICE)
+                if clock.over and outcome == MORE:
+                    status = "time_limit"
+                    break
+                if progress is not None and outcome == MORE:
+                    progress(self._answer(goal, "time_limit", first, clock.elapsed - began, gap))
+        except KeyboardInterrupt:
+            status = "interrupted"
+        if outcome == UNBOUNDED and falls(self.network, inside, tilt, w.step):
+            ray = w.step / np.abs(w.step).max()
+            return Minimum(
+                w.y.copy(), -np.inf, -np.inf, int(w.counts[ROUNDS]) - first, self.method, "unbounded",
+                clock.elapsed - began, ray,
+            )  # fmt: skip
+        self._warm = outcome == OPTIMAL
+        return self._answer(goal, status, first, clock.elapsed - began, gap)
+
+    def forget(self) -> None:
+        """Begin the next solution afresh."""
+        self._warm = False
+
+    def multipliers(self) -> tuple[FloatArray, FloatArray]:
+        """Slopes of all activations and multipliers of the domain's rows that prove the last lower bound."""
+        return self._sigma.copy(), self._price.copy()
+
+    def _answer(self, goal: Goal, status: str, first: int, seconds: float, gap: float) -> Minimum:
+        w, net = self._walk, self._net
+        sigma, price = self._sigma, self._price
+        dual_slopes(net, goal, w, sigma, price)
+        y = w.y.copy()
+        radius = RADIUS * max(1.0, float(np.abs(y).max()))
+        shift = self.network.output_bias
+        low = least(net, self._sizes, self._mass, goal, y, sigma, price, radius, self._factor)
+        low += shift - self._factor * abs(shift)
+        value = float(self.network(y)[0]) + float(goal.tilt @ y) + 0.5 * goal.curvature * float(y @ y)
+        if status == "optimal" and not value - low <= gap * max(1.0, abs(value)):
+            status = "inaccurate"
+        known: Status = status  # type: ignore[assignment]
+        return Minimum(y, value, low, int(w.counts[ROUNDS]) - first, self.method, known, seconds)
+
+
+def _pack(network: ReLUNetwork) -> Packed:
+    n = network.input_size
+    starts = np.concatenate([[0], np.cumsum([n, *network.widths])]).astype(np.int64)
+    blocks, flat, at = [], [], 0
+    for position, layer in enumerate(network.layers, 1):
+        for k, w in layer.weights.items():
+            blocks.append((position, starts[position] - n, layer.size, starts[k], w.shape[1], at))
+            flat.append(dense(w).ravel())
+            at += flat[-1].size
+    out = np.zeros(starts[-1])
+    for k, w in network.output_weights.items():
+        out[starts[k] : starts[k + 1]] += dense(w)[0]
+    return Packed(
+        n,
+        starts,
+        np.array(blocks, dtype=np.int64).reshape(-1, 6),
+        np.concatenate([*flat, np.zeros(0)]),
+        np.concatenate([layer.bias for layer in network.layers] + [np.zeros(0)]),
+        np.concatenate([layer.negative_slope for layer in network.layers] + [np.zeros(0)]),
+        out,
+        np.zeros(starts[-1] - n),
+    )
