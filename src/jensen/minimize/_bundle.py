@@ -1,0 +1,141 @@
+"""The bundle method for f(y) + r(y), r separable and strongly convex: every sample has its own cuts.
+
+Each step evaluates f at a point, adds the cut f(y_k) + <g_k, y - y_k> <= f(y), and goes to the minimiser of
+the highest cut plus r, whose value is a lower bound. For r the negative entropy this is the bundle entropy
+method of Amos, Xu and Kolter, "Input Convex Neural Networks", ICML 2017. All samples that are not finished
+have made as many steps, so they have as many cuts, and the batch needs no padding; finished ones leave it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jensen.minimize._pieces import PieceRecord
+from jensen.minimize._separable import Separable
+from jensen.minimize._simplex_newton import maximise_over_simplex
+from jensen.minimize._torch_problem import TorchProblem
+from jensen.minimize._torch_result import BatchedMinimum
+
+_INNER = 0.01
+"""The dual problem is solved to this share of what is missing to optimality."""
+_MAX_CUTS = 64
+"""With as many cuts those of least weight give way to the combined one, which keeps the lower bound."""
+_REST = 0.8
+"""The batch is gathered anew when fewer than this share of it is unfinished."""
+
+
+def minimise_by_bundle(
+    problem: TorchProblem,
+    term: Separable,
+    tolerance: float,
+    max_iterations: int,
+    start: Tensor | None = None,
+    pieces: PieceRecord | None = None,
+) -> BatchedMinimum:
+    """Minimise f + r until the gap is at most tolerance * max(1, |value|), or as small as rounding.
+
+    Parameters
+    ----------
+    problem : TorchProblem
+    term : Separable
+        Its box is the problem's.
+    tolerance : float
+    max_iterations : int
+        Largest number of evaluations of f.
+    start : (batch, n) tensor, optional
+        Where the first cut is made; where r is least by default.
+    pieces : PieceRecord, optional
+        Takes note of all cuts, and of the weights in the end; none are merged then.
+    """
+    y = term.middle() if start is None else start
+    record = Record(y)
+    alive = torch.arange(problem.batch, device=y.device)
+    slopes, offsets = y.new_empty(problem.batch, 0, problem.size), y.new_empty(problem.batch, 0)
+    weights = offsets
+    for step in range(1, max_iterations + 1):
+        value, slope = problem.evaluate(y)
+        offset, total = value - (slope * y).sum(1), value + term.value(y)
+        record.meet(alive, y, total, step)
+        missing = record.value[alive] - record.lower[alive]
+        noise = rounding(offset, value - offset, total) * 4
+        wanted = torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
+        open_ = missing > wanted
+        record.close(alive[~open_])
+        if pieces is not None:
+            pieces.end(alive, weights)
+            pieces.add(alive, step - 1, y, slope, offset)
+        rest = torch.nonzero(open_)[:, 0]
+        if len(rest) == 0 or step == max_iterations:
+            break
+        if len(rest) <= _REST * len(alive):
+            alive, slope, offset, wanted, missing = (t[rest] for t in (alive, slope, offset, wanted, missing))
+            slopes, offsets, weights = slopes[rest], offsets[rest], weights[rest]
+            problem, term = problem.take(rest), term.take(rest)
+        if offsets.shape[1] == _MAX_CUTS and pieces is None:
+            slopes, offsets, weights = _merge(slopes, offsets, weights)
+        slopes = torch.cat([slopes, slope[:, None]], 1)
+        offsets = torch.cat([offsets, offset[:, None]], 1)
+        # The last cut is the only one that is violated, so it will have weight.
+        weights = torch.cat([weights, torch.full_like(offset, 1.0 / offsets.shape[1])[:, None]], 1)
+        point = maximise_over_simplex(
+            slopes, offsets, term, weights, _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted)
+        )
+        y, weights = point.y, point.weights
+        linear = (point.slope * y).sum(1)
+        low = point.offset + term.minimum(point.slope)
+        record.rise(alive, low - rounding(point.offset, linear, low))
+    return record.result(problem.shape)
+
+
+class Record:
+    """Best points and lower bounds of a batch, while a method runs."""
+
+    def __init__(self, start: Tensor) -> None:
+        batch = len(start)
+        self.point = start.clone()
+        self.value = start.new_full((batch,), torch.inf)
+        self.lower = start.new_full((batch,), -torch.inf)
+        self.iterations = torch.zeros(batch, dtype=torch.int64, device=start.device)
+        self.converged = torch.zeros(batch, dtype=torch.bool, device=start.device)
+
+    def meet(self, index: Tensor, point: Tensor, value: Tensor, step: int) -> None:
+        """Take note of points of some samples, and keep them where they are the best."""
+        better = value < self.value[index]
+        which = index[better]
+        self.point[which], self.value[which] = point[better], value[better]
+        self.iterations[index[~self.converged[index]]] = step
+
+    def rise(self, index: Tensor, lower: Tensor) -> None:
+        """Take note of lower bounds."""
+        self.lower[index] = torch.fmax(self.lower[index], lower)
+
+    def close(self, index: Tensor) -> None:
+        """Mark samples as finished."""
+        self.converged[index] = True
+
+    def result(self, shape: tuple[int, ...]) -> BatchedMinimum:
+        """Hand out what was found."""
+        point = self.point.reshape(len(self.point), *shape)
+        return BatchedMinimum(point, self.value, self.lower, self.iterations, self.converged)
+
+
+def rounding(*terms: Tensor) -> Tensor:
+    """By how much a sum of terms, each itself a sum, may be off: some units in the last place of each."""
+    total = terms[0].abs()
+    for term in terms[1:]:
+        total = total + term.abs()
+    return (total + 1) * (16 * torch.finfo(total.dtype).eps)
+
+
+def _merge(slopes: Tensor, offsets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace the half of the cuts that weighs least by the combination of all."""
+    kept = weights.topk(_MAX_CUTS // 2, dim=1).indices
+    combined = (weights[:, None] @ slopes, (weights * offsets).sum(1, keepdim=True))
+    slopes = slopes.gather(1, kept[..., None].expand(-1, -1, slopes.shape[2]))
+    lighter = torch.full_like(offsets[:, :1], 0.1)
+    return (
+        torch.cat([slopes, combined[0]], 1),
+        torch.cat([offsets.gather(1, kept), combined[1]], 1),
+        torch.cat([weights.gather(1, kept), lighter], 1),
+    )
