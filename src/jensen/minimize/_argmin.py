@@ -1,0 +1,141 @@
+"""The function `argmin`: the global minimum of a convex network over its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from jensen.certify import Verdict
+from jensen.certify._arguments import check_seconds
+from jensen.certify._progress import Clock
+from jensen.errors import ArgumentError
+from jensen.minimize._cuts import Cuts
+from jensen.minimize._icnn import why_not_icnn
+from jensen.minimize._lp import EpigraphLP
+from jensen.minimize._polyhedron import Polyhedron, polyhedron
+from jensen.minimize._problem import Problem, as_start, pose
+from jensen.minimize._result import Minimum
+from jensen.minimize._walk import LARGEST, Walker, packed_size
+from jensen.network import Domain, WholeSpace
+
+Method: TypeAlias = Literal["auto", "walk", "lp", "cuts"]
+METHODS = ("auto", "walk", "lp", "cuts")
+
+
+def argmin(
+    f: Any,
+    domain: Domain | None = None,
+    x: Any = None,
+    *,
+    method: Method = "auto",
+    gap: float = 1e-6,
+    time_limit: float | None = None,
+    assume_convex: bool = False,
+    verdict: Verdict | None = None,
+    start: Any = None,
+    progress: Callable[[Minimum], None] | None = None,
+) -> Minimum:
+    """Minimise a convex network globally over its inputs, with a proven lower bound.
+
+    Parameters
+    ----------
+    f : ReLUNetwork, torch.nn.Module, callable, path, or list of arrays
+        A function of y, or of (x, y). ReLU networks are minimised in float64, as the networks that
+        `as_network` makes of them; other torch functions are run in float64 on a copy of the module.
+    domain : Domain, optional
+        Of y; the whole space by default.
+    x : array or tensor, optional
+        The value of the first argument, without batch, for a `PICNN` or another torch function of (x, y).
+    method : {"auto", "walk", "lp", "cuts"}
+        "walk": from kink to kink of an input convex ReLU network, the fastest; "lp": the same problem as a
+        linear programme, on HiGHS; "cuts": cutting planes, for every other convex function. "auto" takes the
+        first that serves, and "lp" where rounding keeps the walk from its gap.
+    gap : float, default 1e-6
+        Ends "cuts" once value - lower_bound <= gap max(1, |value|); the others are exact, and report
+        "inaccurate" where they miss it.
+    time_limit : float, optional
+        Seconds.
+    assume_convex : bool, default False
+        Minimise a function that is not known to be convex. If it is not convex, the point may be far from
+        optimal and the lower bound wrong.
+    verdict : Verdict, optional
+        What `jensen.check` said about f on this domain (or on one that contains it), which saves
+        the check. Without it, networks that are not convex by the signs of their weights are checked, for at
+        most 10 seconds.
+    start : (n,) array, optional
+        Where to begin.
+    progress : callable, optional
+        Called now and then with the best `Minimum` so far.
+
+    Returns
+    -------
+    Minimum
+        With status "infeasible" where the domain is empty and "unbounded", with a ray, where f has no minimum.
+        An interrupt (Ctrl-C) gives the best so far.
+
+    Raises
+    ------
+    NotConvexError
+        If f is not known to be convex in y.
+    ArgumentError
+        If an argument makes no sense, or the method does not serve this function.
+    DomainError, NetworkError, UnsupportedOperatorError, ModelFileError
+        As `jensen.check` does.
+
+    Notes
+    -----
+    The epigraph of an input convex network as linear programme: Amos, Xu and Kolter, "Input Convex Neural
+    Networks", ICML 2017, section 3.
+
+    Examples
+    --------
+    >>> import jensen
+    >>> net = jensen.from_arrays([[[1.0], [-1.0]], [[1.0, 2.0]]], [[-1.0, 1.0], [0.0]])
+    >>> float(jensen.minimize.argmin(net, jensen.Box(-5, 5)).value)
+    0.0
+    """
+    if method not in METHODS:
+        raise ArgumentError(f"method must be one of {', '.join(METHODS)}, got {method!r:.80}")
+    if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not (isfinite(gap) and gap > 0):
+        raise ArgumentError(f"gap must be a positive number, got {gap!r:.80}")
+    if domain is not None and not isinstance(domain, Domain):
+        raise ArgumentError(f"domain must be a Box, Polytope or WholeSpace, not a {type(domain).__name__}")
+    if progress is not None and not callable(progress):
+        raise ArgumentError(f"progress must be a function of one Minimum, got {progress!r:.80}")
+    clock, where = Clock(check_seconds(time_limit)), WholeSpace() if domain is None else domain
+    shape = None if start is None else tuple(np.shape(start))
+    problem = pose(f, where, x, assume_convex, verdict, shape)
+    point = as_start(start, problem.size)
+    inside = polyhedron(where, problem.size)
+    engine = make_engine(problem, inside, method)
+    found = engine.solve(None, problem.curvature, point, gap, clock, progress)
+    if found.status == "inaccurate" and method == "auto" and isinstance(engine, Walker) and not problem.curvature:
+        found = EpigraphLP(engine.network, inside).solve(None, 0.0, found.point, gap, clock, progress)
+    return found
+
+
+def make_engine(problem: Problem, inside: Polyhedron, method: Method) -> Walker | EpigraphLP | Cuts:
+    """Make what minimises a problem.
+
+    Raises
+    ------
+    ArgumentError
+        If the method does not serve it.
+    """
+    network = problem.network
+    if network is None and method in ("walk", "lp"):
+        raise ArgumentError(f'method "{method}" is for ReLU networks, and this function is none; use "cuts"')
+    if network is None or method == "cuts":
+        return Cuts(problem.oracle, inside)
+    if method == "lp":
+        return EpigraphLP(network, inside)
+    if method == "walk":
+        return Walker(network, inside)
+    if why_not_icnn(network):
+        return Cuts(problem.oracle, inside)
+    if packed_size(network) > LARGEST:
+        return Cuts(problem.oracle, inside) if problem.curvature else EpigraphLP(network, inside)
+    return Walker(network, inside)

@@ -1,0 +1,262 @@
+"""Conjugates, proximal maps and the gradients of Moreau envelopes, exact and one point after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jensen.certify import Verdict
+from jensen.errors import ArgumentError
+from jensen.minimize._argmin import METHODS, Method, make_engine
+from jensen.minimize._polyhedron import polyhedron
+from jensen.minimize._problem import pose
+from jensen.minimize._result import Minimum, Status
+from jensen.network import Domain, FloatArray, WholeSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The answers to a batch of problems.
+
+    Attributes
+    ----------
+    point : (batch, n) array
+        Where the supremum or infimum is taken; NaN where the domain is empty, any point where it is infinite.
+    value : (batch,) array
+        Of the conjugate or of the envelope there.
+    gap : (batch,) array
+        How far the value may be from the supremum or infimum, proved as in `Minimum.lower_bound`.
+    status : tuple of str
+        As in `Minimum`; "unbounded" where a conjugate is infinite.
+    iterations : int
+        Of all together.
+    seconds : float
+    """
+
+    point: FloatArray
+    value: FloatArray
+    gap: FloatArray
+    status: tuple[Status, ...]
+    iterations: int
+    seconds: float
+
+
+class _Map:
+    """Many problems with one function: min f(y) + slope . y + (curvature / 2) |y|^2."""
+
+    def __init__(
+        self,
+        f: Any,
+        domain: Domain | None,
+        x: Any,
+        method: Method,
+        gap: float,
+        assume_convex: bool,
+        verdict: Verdict | None,
+        curvature: float,
+    ) -> None:
+        if method not in METHODS:
+            raise ArgumentError(f"method must be one of {', '.join(METHODS)}, got {method!r:.80}")
+        where = WholeSpace() if domain is None else domain
+        self.problem = pose(f, where, x, assume_convex, verdict)
+        self.inside = polyhedron(where, self.problem.size)
+        self.curvature, self.gap = self.problem.curvature + curvature, gap
+        self.engine = make_engine(self.problem, self.inside, method)
+
+    def rows(self, values: ArrayLike, what: str) -> FloatArray:
+        """Read a batch of vectors, or one."""
+        given = np.asarray(values, dtype=np.float64)
+        size = self.problem.size
+        batch = given.reshape(-1, size) if given.size and given.size % size == 0 else given
+        if batch.ndim != 2 or batch.shape[1] != size or not np.isfinite(batch).all():
+            raise ArgumentError(f"{what} must be finite, of shape (batch, {size}), got {given.shape}")
+        return batch
+
+    def solve(self, slopes: FloatArray) -> list[Minimum]:
+        """Solve for each slope, beginning at the minimiser for the nearest of those before."""
+        solved: list[Minimum] = []
+        for i, slope in enumerate(slopes):
+            start = None
+            known = [j for j in range(i) if solved[j].status == "optimal"]
+            if known:
+                nearest = known[int(np.argmin(np.abs(slopes[known] - slope).sum(axis=1)))]
+                start = solved[nearest].point
+            solved.append(self.engine.solve(slope, self.curvature, start, self.gap))
+        return solved
+
+    def batch(self, solved: list[Minimum], value: FloatArray) -> Batch:
+        """Put the answers side by side."""
+        return Batch(
+            np.array([m.point for m in solved]).reshape(len(solved), self.problem.size),
+            value,
+            np.array([m.gap for m in solved]),
+            tuple(m.status for m in solved),
+            sum(m.iterations for m in solved),
+            sum(m.seconds for m in solved),
+        )
+
+
+class Conjugate(_Map):
+    """The convex conjugate of a network; made by `conjugate`."""
+
+    def __call__(self, slopes: ArrayLike) -> Batch:
+        """Compute sup over y of slope . y - f(y) for each slope.
+
+        Parameters
+        ----------
+        slopes : (batch, n) array
+
+        Returns
+        -------
+        Batch
+            Its points are (sub)gradients of the conjugate.
+
+        Raises
+        ------
+        ArgumentError
+            If the slopes have another shape or are not finite.
+        """
+        solved = self.solve(-self.rows(slopes, "slopes"))
+        return self.batch(solved, np.array([-m.value for m in solved]))
+
+
+class Prox(_Map):
+    """The proximal map of a network; made by `prox`."""
+
+    def __call__(self, points: ArrayLike) -> Batch:
+        """Compute the minimiser over y of f(y) + |y - point|^2 / (2 step) for each point.
+
+        Parameters
+        ----------
+        points : (batch, n) array
+
+        Returns
+        -------
+        Batch
+            Its values are those of the Moreau envelope.
+
+        Raises
+        ------
+        ArgumentError
+            If the points have another shape or are not finite.
+        """
+        given = self.rows(points, "points")
+        weight = self.curvature - self.problem.curvature
+        solved = self.solve(-weight * given)
+        shift = 0.5 * weight * (given * given).sum(axis=1)
+        return self.batch(solved, np.array([m.value for m in solved]) + shift)
+
+
+class GradientMap(_Map):
+    """The (sub)gradient of a network; made by `gradient_map`."""
+
+    def __call__(self, points: ArrayLike) -> FloatArray:
+        """Compute a subgradient at, or within rounding of, each point.
+
+        Parameters
+        ----------
+        points : (batch, n) array
+
+        Returns
+        -------
+        (batch, n) array
+
+        Raises
+        ------
+        ArgumentError
+            If the points have another shape or are not finite.
+        """
+        given = self.rows(points, "points")
+        slopes = [self.problem.oracle.support(y)[1].slope for y in given]
+        return np.array(slopes).reshape(given.shape) + self.problem.curvature * given
+
+
+def conjugate(
+    f: Any,
+    domain: Domain | None = None,
+    x: Any = None,
+    *,
+    method: Method = "auto",
+    gap: float = 1e-6,
+    assume_convex: bool = False,
+    verdict: Verdict | None = None,
+) -> Conjugate:
+    """Make the convex conjugate f*(s) = sup over y in the domain of s . y - f(y), exactly.
+
+    Parameters
+    ----------
+    f, domain, x, method, gap, assume_convex, verdict
+        As for `argmin`.
+
+    Returns
+    -------
+    Conjugate
+        A function of slopes (batch, n); what it found for one slope is where the next begins.
+
+    Raises
+    ------
+    NotConvexError, ArgumentError, DomainError, NetworkError, UnsupportedOperatorError, ModelFileError
+        As `argmin` does.
+    """
+    return Conjugate(f, domain, x, method, gap, assume_convex, verdict, 0.0)
+
+
+def prox(
+    f: Any,
+    step: float,
+    domain: Domain | None = None,
+    x: Any = None,
+    *,
+    method: Method = "auto",
+    gap: float = 1e-6,
+    assume_convex: bool = False,
+    verdict: Verdict | None = None,
+) -> Prox:
+    """Make the proximal map p -> argmin over y in the domain of f(y) + |y - p|^2 / (2 step), exactly.
+
+    Parameters
+    ----------
+    step : float
+        Positive.
+    f, domain, x, method, gap, assume_convex, verdict
+        As for `argmin`.
+
+    Returns
+    -------
+    Prox
+        A function of points (batch, n).
+
+    Raises
+    ------
+    NotConvexError, ArgumentError, DomainError, NetworkError, UnsupportedOperatorError, ModelFileError
+        As `argmin` does.
+    """
+    is_number = isinstance(step, (int, float)) and not isinstance(step, bool)
+    if not is_number or not (isfinite(step) and step > 0):
+        raise ArgumentError(f"step must be a positive number, got {step!r:.80}")
+    return Prox(f, domain, x, method, gap, assume_convex, verdict, 1.0 / step)
+
+
+def gradient_map(f: Any, x: Any = None, *, assume_convex: bool = False, verdict: Verdict | None = None) -> GradientMap:
+    """Make the gradient of a convex network, a monotone map (a transport map between its densities).
+
+    Parameters
+    ----------
+    f, x, assume_convex, verdict
+        As for `argmin`.
+
+    Returns
+    -------
+    GradientMap
+        A function of points (batch, n).
+
+    Raises
+    ------
+    NotConvexError, ArgumentError, NetworkError, UnsupportedOperatorError, ModelFileError
+        As `argmin` does.
+    """
+    return GradientMap(f, None, x, "auto", 1e-6, assume_convex, verdict, 0.0)
