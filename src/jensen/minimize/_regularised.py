@@ -99,7 +99,7 @@ def argmin(problem: TorchProblem, term: Term, kinks: bool, accuracy: Accuracy, x
             y = pieces.polish(separable)
             adjoint = piecewise_adjoint(problem, separable, y, pieces)
         else:
-            separable = _separable(problem, term, term.weight)
+            separable = _separable(problem, term, term.weight if term.kind is not None else 0.0)
             modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
             found = minimise_by_newton(
                 problem.frozen(),
@@ -131,7 +131,7 @@ def _piecewise(problem: TorchProblem, term: Term) -> tuple[TorchProblem, Separab
                 'form: choose regulariser "quadratic" or None, or a smooth activation'
             )
         problem = replace(problem, f=PiecewisePart(f))
-    return problem, _separable(problem, term, own + (term.weight if term.kind else 0.0))
+    return problem, _separable(problem, term, own + (term.weight if term.kind is not None else 0.0))
 
 
 def _separable(problem: TorchProblem, term: Term, modulus: float) -> Separable:
