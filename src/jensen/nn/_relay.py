@@ -99,27 +99,42 @@ class RelayICNN(Dense):
             If the input has another shape.
         """
         check_input(x, (self.in_features,), "x")
-        z = self.first(x)
-        for weight, skip, bias in self._layers():
-            z = functional.linear(torch.relu(z), weight, bias)
-            if skip is not None:
-                z = z + functional.linear(x, skip)
-        value: Tensor = z.squeeze(1)
-        return value
+        last, layers = self._layers()
+        h, relayed = torch.relu(self.first(x)), None
+        for paid, weight, bias, skip in layers:
+            part = h @ paid
+            relayed = part if relayed is None else relayed + part
+            z = functional.linear(h, weight, bias)
+            h = torch.relu(z if skip is None else z + functional.linear(x, skip))
+        value = h @ last + cast(nn.Linear, self.hidden[-1]).bias
+        if len(self.skips) > 0:
+            value = value + self.skips[-1](x).squeeze(1)
+        return value if relayed is None else value + relayed
 
     @torch.no_grad()
     def skip_mlp(self) -> SkipMLP:
-        """Build the `SkipMLP` with the same weights, which computes the same function."""
+        """Build the `SkipMLP` of the same widths that computes the same function."""
         like = self.first.weight
         skips = len(self.skips) > 0
         net = SkipMLP(self.in_features, self.widths, skips=skips, device=like.device, dtype=like.dtype)
-        net.first.load_state_dict(self.first.state_dict())
-        for i, (weight, skip, bias) in enumerate(self._layers()):
+        net.load_state_dict(self.state_dict())
+        last, layers = self._layers()
+        for i, (paid, weight, _, skip) in enumerate(layers):
             layer = cast(nn.Linear, net.hidden[i])
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
+            layer.weight.zero_()
+            layer.weight[:-1, : weight.shape[1]] = weight
+            layer.weight[-1, : len(paid)] = paid
+            if i > 0:
+                layer.weight[-1, -1] = 1.0
+            # One more than nothing keeps relays active where all that they sum is zero.
+            layer.bias[-1] = 1.0 if i == 0 else 0.0
             if skip is not None:
-                cast(nn.Linear, net.skips[i]).weight.copy_(skip)
+                cast(nn.Linear, net.skips[i]).weight[-1] = 0.0
+        out = cast(nn.Linear, net.hidden[-1])
+        out.weight.fill_(1.0)
+        out.weight[0, : len(last)] = last
+        if layers:
+            out.bias.sub_(1.0)
         return net
 
     @classmethod
@@ -153,51 +168,44 @@ class RelayICNN(Dense):
             self._scale(1.0)
 
     def _scale(self, deviation: float) -> None:
-        """Damp inner weights, which the relays add up, and give the output a standard deviation."""
+        """Damp all weights, which makes the first steps of training long, and give the output a deviation."""
         if not self.widths[1:]:
             return
         inner = [cast(nn.Linear, layer).weight for layer in list(self.hidden)[:-1]]
-        for weight in inner:
+        outer = [cast(nn.Linear, layer).weight for layer in (self.hidden[-1], *list(self.skips)[-1:])]
+        for weight in (*self.first.parameters(), *self.skips.parameters()):
             weight.mul_(DAMPING)
+        for weight in inner:
+            weight.mul_(INNER_DAMPING)
         like = self.first.weight
         values = self(samples(self.first, (self.in_features,)).to(like))
         # What is not affine in x is proportional to the output's weights and the relays' own.
         factor = deviation / values.std().clamp_min(torch.finfo(like.dtype).tiny)
-        outer = [cast(nn.Linear, layer).weight for layer in (self.hidden[-1], *list(self.skips)[-1:])]
         for weight in (*outer, *(w[-1] for w in inner)):
             weight.mul_(factor)
 
-    def _layers(self) -> list[tuple[Tensor, Tensor | None, Tensor]]:
-        """Weights on the layer before, on the input, and biases, behind the first layer."""
-        free = [cast(nn.Linear, layer) for layer in self.hidden]
-        skips: list[Tensor | None] = [cast(nn.Linear, layer).weight for layer in self.skips]
-        skips = skips or [None] * len(free)
-        last = free[-1].weight.abs()
-        if len(free) > 1:
-            last = torch.cat([last[:, :-1], torch.ones_like(last[:, :1])], dim=1)
-        result: list[tuple[Tensor, Tensor | None, Tensor]] = [(last, skips[-1], free[-1].bias)]
-        highest = last[0, :-1]  # of df/dh_u, for all neurons but the relay
-        for i in range(len(free) - 2, -1, -1):
-            below = free[i].weight
-            follows = i > 0  # whether the layer before has a relay, too
-            used = below[:, :-1] if follows else below
-            weight = used[:-1]
-            up = 1.0 + 4.0 * (len(highest) + 4) * torch.finfo(below.dtype).eps
-            tiny = len(highest) * torch.finfo(below.dtype).tiny
-            paid = up * (highest @ weight.clamp_max(0.0).abs()) + used[-1].abs() + tiny
-            rows = torch.cat([weight, paid[None]])
-            if follows:
-                passed = torch.zeros_like(below[:, -1:])
-                passed[-1] = 1.0
-                rows = torch.cat([rows, passed], dim=1)
-            skip = skips[i]
-            if skip is not None:
-                skip = torch.cat([skip[:-1], torch.zeros_like(skip[-1:])])
-            bias = torch.cat([free[i].bias[:-1], torch.ones_like(free[i].bias[-1:])])
-            result.append((rows, skip, bias))
-            highest = up * (paid + highest @ weight.clamp_min(0.0)) + tiny
-        return result[::-1]
+    def _layers(self) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor | None]]]:
+        """Output weights; and what relays add up, weights, biases and skips behind the first layer."""
+        inner = [cast(nn.Linear, layer) for layer in list(self.hidden)[:-1]]
+        last: Tensor = cast(nn.Linear, self.hidden[-1]).weight[0].abs()
+        if inner:
+            last = last[:-1]
+        result: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
+        highest = last  # of df/dh_u
+        for i in range(len(inner) - 1, -1, -1):
+            # The relay before is passed on.
+            whole: Tensor = inner[i].weight
+            read = whole[:, :-1] if i > 0 else whole
+            weight: Tensor = read[:-1]
+            limits = torch.finfo(read.dtype)
+            up, tiny = 1.0 + 4.0 * (len(highest) + 4) * limits.eps, len(highest) * limits.tiny
+            paid = up * (highest @ torch.relu(-weight)) + (read[-1].abs() + tiny)
+            skip = cast(nn.Linear, self.skips[i]).weight[:-1] if len(self.skips) > 0 else None
+            result.append((paid, weight, inner[i].bias[:-1], skip))
+            if i > 0:
+                highest = up * (paid + highest @ torch.relu(weight)) + tiny
+        return last, result[::-1]
 
 
-DAMPING = 0.3
-"""Of initial inner weights, beside those of a `SkipMLP`: what begins with less to pay for ends better."""
+DAMPING, INNER_DAMPING = 0.4, 0.3
+"""Of initial weights on the input, and of those between neurons, which relays add up."""
