@@ -173,16 +173,16 @@ class RelayICNN(Dense):
             return
         inner = [cast(nn.Linear, layer).weight for layer in list(self.hidden)[:-1]]
         outer = [cast(nn.Linear, layer).weight for layer in (self.hidden[-1], *list(self.skips)[-1:])]
-        for weight in (*self.first.parameters(), *self.skips.parameters()):
-            weight.mul_(DAMPING)
+        for parameter in (*self.first.parameters(), *self.skips.parameters()):
+            parameter.mul_(DAMPING)
         for weight in inner:
             weight.mul_(INNER_DAMPING)
         like = self.first.weight
         values = self(samples(self.first, (self.in_features,)).to(like))
         # What is not affine in x is proportional to the output's weights and the relays' own.
         factor = deviation / values.std().clamp_min(torch.finfo(like.dtype).tiny)
-        for weight in (*outer, *(w[-1] for w in inner)):
-            weight.mul_(factor)
+        for part in (*outer, *(w[-1] for w in inner)):
+            part.mul_(factor)
 
     def _layers(self) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor | None]]]:
         """Output weights; and what relays add up, weights, biases and skips behind the first layer."""

@@ -70,8 +70,8 @@ def fit_convex(
 
     Fully connected ReLU networks are trained by Adam as what `jensen.nn.RelayICNN` is: convex at every step,
     with negative inner weights that a neuron of each layer pays for. On a domain where frontiers can be
-    enumerated (up to 3 inputs) the last two thirds of the steps then free all weights and charge every frontier
-    on which the slope falls.
+    enumerated (up to 3 inputs) the last two thirds of the steps then free all weights and charge every
+    frontier on which the slope falls.
 
     Other networks, those that have learnt something already, and with a `schedule` that says so all, are
     trained with sampled and counterexample penalties; then come rounds of `jensen.check` and further

@@ -131,7 +131,7 @@ class Run:
         return count
 
     def penalise(self, steps: int, rate: float, deadline: float) -> None:
-        """Fit with the weight of the penalties rising; not at all where time is up and there is a convex network."""
+        """Fit with the weight of the penalties rising; not where time is up and there is a convex network."""
         if self._constructed is not None and perf_counter() > deadline:
             return
         self.state = replace(self.state, phase="fit")

@@ -55,7 +55,8 @@ class Schedule:
         Shares of the steps between which it grows, geometrically, to `final_weight`.
     construct : float or None
         Share of the steps in which the network is convex by construction, before penalties take over. None
-        is 1, except where frontiers are few enough for all to be charged (see `fit_convex`): there it is a third.
+        is 1, except where frontiers are few enough for all to be charged (see `fit_convex`): there it is a
+        third; and 0 for a network that has learnt something already.
     margin : float
         What jumps must exceed not to be charged.
     attack_every : int

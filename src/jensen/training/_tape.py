@@ -47,18 +47,19 @@ class Tape:
     def preactivations(self, x: Tensor) -> list[Tensor]:
         """z_l of every hidden layer, as (batch, n_l) tensors, for a (batch, d) tensor."""
         values, result = [x], []
-        for layer, a in zip(self.hidden, self.negative_slopes, strict=True):
+        for position, (layer, a) in enumerate(zip(self.hidden, self.negative_slopes, strict=True), start=1):
             z = layer.bias
             for k, w in layer.weights.items():
-                z = z + (values[k] @ w.T if isinstance(w, Tensor) else w.apply(values[k]))
+                z = torch.addmm(z, values[k], w.T) if isinstance(w, Tensor) else z + w.apply(values[k])
             result.append(z)
-            values.append(torch.relu(z) if a == 0 else torch.where(z > 0, z, a * z))
+            if position < len(self.hidden):
+                values.append(torch.relu(z) if a == 0 else torch.where(z > 0, z, a * z))
         return result
 
     def slopes(self, preactivations: Sequence[Tensor]) -> list[Tensor]:
         """Slope of every activation; a neuron at zero counts as inactive."""
         pairs = zip(preactivations, self.negative_slopes, strict=True)
-        return [(z > 0).to(z.dtype) if a == 0 else a + (1.0 - a) * (z > 0) for z, a in pairs]
+        return [(z > 0).to(z.dtype) if a == 0 else a + (1.0 - a) * (z > 0).to(z.dtype) for z, a in pairs]
 
     def backward(self, slopes: Sequence[Tensor]) -> list[Tensor]:
         """Differentiate the output by every source, for given slopes, as `ReLUNetwork.backward` does.
