@@ -49,20 +49,26 @@ class Affine:
         return Affine(
             self.value + float(price @ (inside.rows @ y - inside.right)),
             self.slope + price @ inside.rows,
-            self.error + factor * (abs(self.value) + float(price @ (rows @ np.abs(y) + np.abs(inside.right)))),
+            self.error
+            + factor * (abs(self.value) + float(price @ (rows @ np.abs(y) + np.abs(inside.right)))),
             self.slope_error + factor * (np.abs(self.slope) + price @ rows),
         )
 
 
-def box_minimum(affine: Affine, inside: Polyhedron, y: FloatArray) -> float:
-    """Least value over the bounds of a domain, less all rounding errors.
+def box_minimum(affine: Affine, inside: Polyhedron, y: FloatArray, curvature: float = 0.0) -> float:
+    """Least value of affine(w) + (curvature / 2) |w - y|^2 over the bounds of a domain, less rounding errors.
 
-    Variables without bound move within `RADIUS` max(1, |y|) of y.
+    Without curvature, variables without bound move within `RADIUS` max(1, |y|) of y.
     """
-    radius = RADIUS * max(1.0, float(np.abs(y).max(initial=0.0)))
+    radius = np.inf if curvature > 0 else RADIUS * max(1.0, float(np.abs(y).max(initial=0.0)))
     left = np.where(np.isfinite(inside.lo), np.minimum(inside.lo - y, 0.0), -radius)
     right = np.where(np.isfinite(inside.hi), np.maximum(inside.hi - y, 0.0), radius)
-    falls = np.minimum((affine.slope - affine.slope_error) * right, (affine.slope + affine.slope_error) * left)
+    low, high = affine.slope - affine.slope_error, affine.slope + affine.slope_error
+    if curvature > 0:
+        down, up = np.clip(-high / curvature, left, 0.0), np.clip(-low / curvature, 0.0, right)
+        falls = np.minimum(down * (high + curvature / 2 * down), up * (low + curvature / 2 * up))
+    else:
+        falls = np.minimum(low * right, high * left)
     total = float(np.minimum(falls, 0.0).sum())
     allowance = affine.error + 4.0 * (len(y) + 4) * EPS * (abs(affine.value) + abs(total))
     return affine.value + total - allowance

@@ -73,8 +73,8 @@ def argmin(
     Returns
     -------
     Minimum
-        With status "infeasible" where the domain is empty and "unbounded", with a ray, where f has no minimum.
-        An interrupt (Ctrl-C) gives the best so far.
+        Its status is "infeasible" where the domain is empty, and "unbounded", with a ray, where f has no
+        minimum. An interrupt (Ctrl-C) gives the best so far.
 
     Raises
     ------
@@ -112,7 +112,12 @@ def argmin(
     inside = polyhedron(where, problem.size)
     engine = make_engine(problem, inside, method)
     found = engine.solve(None, problem.curvature, point, gap, clock, progress)
-    if found.status == "inaccurate" and method == "auto" and isinstance(engine, Walker) and not problem.curvature:
+    if (
+        found.status == "inaccurate"
+        and method == "auto"
+        and isinstance(engine, Walker)
+        and not problem.curvature
+    ):
         found = EpigraphLP(engine.network, inside).solve(None, 0.0, found.point, gap, clock, progress)
     return found
 

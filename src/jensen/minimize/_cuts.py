@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jensen.certify._progress import Clock
 from jensen.minimize._affine import Affine, box_minimum
@@ -16,8 +17,9 @@ from jensen.minimize._recession import is_ray
 from jensen.minimize._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray
 
-_FAR = 1e9
+_FAR = 1e3
 """Beyond a trust region of this size, relative to the start, the function is tested for a ray."""
+_TOO_FAR = 1e15
 _IDLE = 40
 """A cut that was idle for so many iterations may go."""
 
@@ -27,8 +29,8 @@ class Cuts:
 
     The model, the maximum of all cuts, is minimised in a box around the best point. The box grows where the
     step ends on it and the function falls as the model says, and shrinks where it rises. A step that the box
-    does not hinder minimises the model everywhere, and its value is a lower bound, evaluated from the weights of
-    the cuts rather than believed.
+    does not hinder minimises the model everywhere, and its value is a lower bound, evaluated from the
+    weights of the cuts rather than believed.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ class Cuts:
         return run.answer(status, clock.elapsed - began)
 
     def master(self, curved: bool) -> LinearMaster | QuadraticMaster:
-        """The model of all cuts, for goals with a quadratic term or without."""
+        """Return the model of all cuts, for goals with a quadratic term or without."""
         if curved not in self._masters:
             made = QuadraticMaster(self.inside) if curved else LinearMaster(self.inside)
             for affine, point in self._cuts:
@@ -100,7 +102,7 @@ class Cuts:
         for master in self._masters.values():
             master.add(affine.slope, affine.value - float(affine.slope @ point))
 
-    def drop(self, places: FloatArray) -> None:
+    def drop(self, places: NDArray[np.intp]) -> None:
         """Remove cuts, by their numbers."""
         gone = {int(i) for i in places}
         self._cuts = [cut for i, cut in enumerate(self._cuts) if i not in gone]
@@ -118,7 +120,9 @@ class Cuts:
             value += share * (affine.value + float(affine.slope @ (y - point)))
             slope += share * affine.slope
             terms = abs(affine.value) + float(np.abs(affine.slope) @ reach)
-            error += share * (affine.error + float(affine.slope_error @ reach) + 8 * (len(y) + 4) * EPS * terms)
+            error += share * (
+                affine.error + float(affine.slope_error @ reach) + 8 * (len(y) + 4) * EPS * terms
+            )
             slope_error += share * (affine.slope_error + 8 * (len(used) + 4) * EPS * np.abs(affine.slope))
         return Affine(value, slope, error, slope_error)
 
@@ -126,10 +130,13 @@ class Cuts:
 class _Run:
     """One minimisation."""
 
-    def __init__(self, cuts: Cuts, tilt: FloatArray, curvature: float, centre: FloatArray, gap: float) -> None:
+    def __init__(
+        self, cuts: Cuts, tilt: FloatArray, curvature: float, centre: FloatArray, gap: float
+    ) -> None:
         self.cuts, self.tilt, self.curvature, self.gap = cuts, tilt, curvature, gap
         self.inside, self.centre = cuts.inside, centre
-        self.low, self.iterations, self.ray = -np.inf, 0, None
+        self.low, self.iterations = -np.inf, 0
+        self.ray: FloatArray | None = None
         width = cuts.inside.hi - cuts.inside.lo
         self.unit = np.where(np.isfinite(width), width, max(1.0, float(np.abs(centre).max())))
         self.radius, self.best = 0.25, np.inf
@@ -147,17 +154,23 @@ class _Run:
     def step(self) -> Status | None:
         """Minimise the model once and evaluate the function there; tell if that is the end."""
         reach = self.radius * self.unit
-        lo, hi = np.maximum(self.inside.lo, self.centre - reach), np.minimum(self.inside.hi, self.centre + reach)
-        y, model, weights, price = self.cuts.master(self.curvature > 0).solve(self.tilt, self.curvature, lo, hi)
+        lo, hi = (
+            np.maximum(self.inside.lo, self.centre - reach),
+            np.minimum(self.inside.hi, self.centre + reach),
+        )
+        y, model, weights, price = self.cuts.master(self.curvature > 0).solve(
+            self.tilt, self.curvature, lo, hi
+        )
         on_box = (y <= lo) & (lo > self.inside.lo) | (y >= hi) & (hi < self.inside.hi)
         hindered = bool(on_box.any())
-        if not hindered:
+        scale, promised = max(1.0, abs(self.best)), self.best - model
+        if (
+            not hindered or promised <= self.gap * scale
+        ):  # a box that only chooses among minimisers counts not
             self.low = max(self.low, self._bound(y, weights, price))
         self._age(weights)
-        scale = max(1.0, abs(self.best))
         if self.best - self.low <= self.gap * scale:
             return "optimal"
-        promised = self.best - model
         if hindered and promised <= 0.1 * self.gap * scale:
             self.radius *= 8.0
             return self._far_out()
@@ -185,17 +198,15 @@ class _Run:
 
     def _bound(self, y: FloatArray, weights: FloatArray, price: FloatArray) -> float:
         affine = self.cuts.combined(weights, y).plus(self.tilt, y)
-        if self.curvature > 0:
-            # (h/2) |w|^2 >= (h/2) |y|^2 + h y . (w - y)
+        if self.curvature > 0:  # (h/2) |w|^2 = (h/2) |y|^2 + h y . (w - y) + (h/2) |w - y|^2
             size = 0.5 * self.curvature * float(y @ y)
-            bent = Affine(size, self.curvature * y, 8 * EPS * (len(y) + 4) * size, 8 * EPS * np.abs(self.curvature * y))
             affine = Affine(
-                affine.value + bent.value,
-                affine.slope + bent.slope,
-                affine.error + bent.error,
-                affine.slope_error + bent.slope_error + 4 * EPS * np.abs(affine.slope),
+                affine.value + size,
+                affine.slope + self.curvature * y,
+                affine.error + 4 * EPS * (len(y) + 4) * (size + abs(affine.value)),
+                affine.slope_error + 4 * EPS * (np.abs(affine.slope) + self.curvature * np.abs(y)),
             )
-        return box_minimum(affine.plus_rows(self.inside, price, y), self.inside, y)
+        return box_minimum(affine.plus_rows(self.inside, price, y), self.inside, y, self.curvature)
 
     def _age(self, weights: FloatArray) -> None:
         """Drop cuts that have long been idle, once there are many."""
@@ -217,4 +228,4 @@ class _Run:
         if is_ray(self.inside, ray) and rate < -1e-9 * (1 + abs(float(self.tilt @ ray))):
             self.ray = ray
             return "unbounded"
-        return "inaccurate" if self.radius > _FAR * 1e6 else None
+        return "inaccurate" if self.radius > _TOO_FAR else None

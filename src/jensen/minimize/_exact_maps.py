@@ -241,7 +241,9 @@ def prox(
     return Prox(f, domain, x, method, gap, assume_convex, verdict, 1.0 / step)
 
 
-def gradient_map(f: Any, x: Any = None, *, assume_convex: bool = False, verdict: Verdict | None = None) -> GradientMap:
+def gradient_map(
+    f: Any, x: Any = None, *, assume_convex: bool = False, verdict: Verdict | None = None
+) -> GradientMap:
     """Make the gradient of a convex network, a monotone map (a transport map between its densities).
 
     Parameters

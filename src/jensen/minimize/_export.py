@@ -26,8 +26,8 @@ def write_lp(f: Any, domain: Domain | None, path: str | PathLike[str], x: Any = 
 
     Columns ``y0, y1, ...`` are the network's inputs, ``h1_0, ...`` the activations of its hidden layers. The
     file's objective is the network's value, constant included. At a minimum the activations are those of the
-    network, wherever they count; in a problem that is added to the file and pushes the objective up, they need not be:
-    see `is_tight`.
+    network, wherever they count; where other things in a problem push the objective up, they need not be: see
+    `is_tight`.
 
     Parameters
     ----------
@@ -72,8 +72,9 @@ def write_lp(f: Any, domain: Domain | None, path: str | PathLike[str], x: Any = 
 def is_tight(f: Any, y: ArrayLike, value: float, x: Any = None, *, tolerance: float = 1e-6) -> bool:
     """Whether an epigraph variable is the network's value: ``|value - f(y)| <= tolerance max(1, |f(y)|)``.
 
-    An epigraph says value >= f(y). Where everything else in a problem presses the value down, equality holds at the
-    solution; where something pushes it up, the solution is one of a relaxation and means nothing for f.
+    An epigraph says value >= f(y). Where everything else in a problem presses the value down, equality holds
+    at the solution; where something pushes it up, the solution is one of a relaxation and says nothing
+    of f.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,9 +99,9 @@ def to_cvxpy(
     x : array or tensor, optional
         The first argument of a `PICNN`.
     parametric : bool, default False
-        Let x of a `PICNN` change by `CvxpyNetwork.set_x`: weights are CVXPY parameters and activations variables,
-        as disciplined parametrised programming wants it. The expression is then affine, CVXPY cannot tell
-        when a problem pushes it up, and `CvxpyNetwork.is_tight` should be asked after each solve.
+        Let x of a `PICNN` change by `CvxpyNetwork.set_x`: weights are CVXPY parameters and activations
+        variables, as disciplined parametrised programming wants it. The expression is then affine, CVXPY
+        cannot tell when a problem pushes it up, and `CvxpyNetwork.is_tight` should be asked after each solve.
     assume_convex, verdict
         As for `argmin`.
 
@@ -117,8 +118,7 @@ def to_cvxpy(
     ModuleNotFoundError
         If CVXPY is not installed.
     """
-    import cvxpy
-
+    cvxpy = _cvxpy()
     if not isinstance(y, cvxpy.Expression) or y.ndim != 1 or not y.is_affine():
         raise ArgumentError("y must be an affine CVXPY expression, such as cvxpy.Variable(n), of shape (n,)")
     if parametric:
@@ -138,6 +138,11 @@ def to_cvxpy(
     if curvature:
         expression = expression + (curvature / 2) * cvxpy.sum_squares(y)
     return CvxpyNetwork(f, y, x, expression, [])
+
+
+def _cvxpy() -> Any:
+    """Import CVXPY, an optional dependency whose atoms carry no types."""
+    return import_module("cvxpy")
 
 
 def _check_size(y: Any, network: ReLUNetwork) -> None:
@@ -168,10 +173,9 @@ def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Callable[[Any], Any]] |
     return skeleton(f), f.strong_convexity, _written(f.activation)
 
 
-def _written(activation: Any) -> Callable[[Any], Any]:
+def _written(activation: Any) -> Any:
     """Write an activation for CVXPY."""
-    import cvxpy
-
+    cvxpy = _cvxpy()
     kind = type(activation).__name__
     if kind == "ReLU":
         return cvxpy.pos
@@ -181,12 +185,13 @@ def _written(activation: Any) -> Callable[[Any], Any]:
         return lambda z: cvxpy.logistic(activation.beta * z) / activation.beta
     if kind == "SquaredReLU":
         return lambda z: cvxpy.square(cvxpy.pos(z))
-    raise ArgumentError(f"no CVXPY atom is known for the activation {kind}; use relu, leaky_relu, softplus or squared_relu")
+    raise ArgumentError(
+        f"no CVXPY atom is known for the activation {kind}; use relu, leaky_relu, softplus or squared_relu"
+    )
 
 
 def _nested(network: ReLUNetwork, y: Any, activation: Callable[[Any], Any] | None) -> Any:
-    import cvxpy
-
+    cvxpy = _cvxpy()
     values: list[Any] = [y]
     for layer in network.layers:
         z = _sum(layer.weights.items(), values) + layer.bias
@@ -207,8 +212,7 @@ def _sum(weights: Any, values: list[Any]) -> Any:
 
 
 def _pieces(network: ReLUNetwork, y: Any, reason: str) -> Any:
-    import cvxpy
-
+    cvxpy = _cvxpy()
     _check_size(y, network)
     if network.input_size > MAX_INPUTS:
         raise ArgumentError(
@@ -223,11 +227,11 @@ def _pieces(network: ReLUNetwork, y: Any, reason: str) -> Any:
 
 
 def _parametric(f: Any, y: Any, x: Any) -> CvxpyNetwork:
-    import cvxpy
     import torch
 
     from jensen.nn import PICNN
 
+    cvxpy = _cvxpy()
     if not isinstance(f, PICNN):
         raise ArgumentError("parametric=True is for a PICNN, whose x may change")
     if not f.convex_arguments:

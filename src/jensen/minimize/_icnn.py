@@ -38,7 +38,7 @@ def rounding_factor(network: ReLUNetwork) -> float:
 
 
 def dense(w: Matrix) -> FloatArray:
-    """A weight matrix as an array."""
+    """Return a weight matrix as an array."""
     return np.asarray(w.toarray() if sparse.issparse(w) else w)
 
 

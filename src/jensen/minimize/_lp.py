@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import highspy
@@ -20,6 +21,8 @@ from jensen.minimize._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray, ReLUNetwork
 
 _STATUS = highspy.HighsModelStatus
+_DUAL, _PRIMAL = 1, 4
+"""Simplex methods, in HiGHS's numbers."""
 
 
 class Epigraph:
@@ -62,9 +65,13 @@ class Epigraph:
             parts: list[Any] = [sparse.csr_array((layer.size, int(e - s))) for s, e in _spans(starts)]
             for k, w in layer.weights.items():
                 parts[k] = -sparse.csr_array(w)
-            blocks.append([*parts[:position], sparse.identity(layer.size, format="csr"), *parts[position + 1 :]])
+            blocks.append(
+                [*parts[:position], sparse.identity(layer.size, format="csr"), *parts[position + 1 :]]
+            )
             below.append(layer.bias)
-            self.low[starts[position] : starts[position + 1]] = np.where(layer.negative_slope == 0, 0.0, -np.inf)
+            self.low[starts[position] : starts[position + 1]] = np.where(
+                layer.negative_slope == 0, 0.0, -np.inf
+            )
         rows = [sparse.hstack(parts, format="csr") for parts in blocks]
         slanted, m = [], columns - n
         for position, layer in enumerate(network.layers, 1):
@@ -72,7 +79,8 @@ class Epigraph:
             if len(leaky):
                 slope = layer.negative_slope[leaky]
                 own = sparse.csr_array(
-                    (1.0 - slope, (np.arange(len(leaky)), starts[position] + leaky)), shape=(len(leaky), columns)
+                    (1.0 - slope, (np.arange(len(leaky)), starts[position] + leaky)),
+                    shape=(len(leaky), columns),
                 )
                 slanted.append(sparse.csr_array(rows[position - 1][leaky].multiply(slope[:, None])) + own)
                 below.append(slope * layer.bias[leaky])
@@ -104,7 +112,7 @@ class EpigraphLP:
     def __init__(self, network: ReLUNetwork, inside: Polyhedron) -> None:
         self.network, self.inside = network, inside
         self.epigraph = Epigraph(network)
-        self.highs = quiet_highs()
+        self.highs: Any = quiet_highs()
         self.highs.passModel(linear_program(self.epigraph, inside))
 
     def solve(
@@ -135,8 +143,7 @@ class EpigraphLP:
         places = np.arange(n, dtype=np.int32)
         self.highs.changeColsCost(n, places, self.epigraph.cost[:n] + tilt)
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + clock.left)
-        self.highs.run()
-        status, pivots = self.highs.getModelStatus(), self.highs.getInfo().simplex_iteration_count
+        status, pivots = self._run()
         seconds = clock.elapsed - began
         if status == _STATUS.kInfeasible:
             return empty_domain(n, self.method, seconds)
@@ -151,6 +158,20 @@ class EpigraphLP:
         if status == _STATUS.kTimeLimit and known != "optimal":
             known = "time_limit"
         return Minimum(y, value, low, int(pivots), self.method, known, seconds)
+
+    def _run(self) -> tuple[highspy.HighsModelStatus, int]:
+        """Solve; begin afresh, by the dual and then by the primal simplex method, where HiGHS gives up."""
+        pivots = 0
+        for attempt in (_DUAL, _DUAL, _PRIMAL):
+            self.highs.setOptionValue("simplex_strategy", attempt)
+            self.highs.run()
+            pivots += self.highs.getInfo().simplex_iteration_count
+            status = self.highs.getModelStatus()
+            if status not in (_STATUS.kUnknown, _STATUS.kSolveError, _STATUS.kUnboundedOrInfeasible):
+                break
+            self.highs.clearSolver()
+        self.highs.setOptionValue("simplex_strategy", _DUAL)
+        return status, int(pivots)
 
     def set_inside(self, inside: Polyhedron) -> None:
         """Change the domain's bounds and right-hand sides; rows stay, and the basis stays warm.
@@ -213,7 +234,7 @@ class EpigraphLP:
 
 
 def linear_program(epigraph: Epigraph, inside: Polyhedron) -> highspy.HighsLp:
-    """The programme min cost @ columns over the epigraph and a domain, for HiGHS."""
+    """Write the programme min cost @ columns over the epigraph and a domain, for HiGHS."""
     columns, n = len(epigraph.cost), len(inside.lo)
     program = highspy.HighsLp()
     rows = sparse.csr_array(inside.rows)
@@ -235,5 +256,4 @@ def linear_program(epigraph: Epigraph, inside: Polyhedron) -> highspy.HighsLp:
 
 
 def _spans(starts: FloatArray) -> list[tuple[int, int]]:
-    return [(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-
+    return [(int(a), int(b)) for a, b in pairwise(starts)]

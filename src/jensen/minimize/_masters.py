@@ -6,12 +6,16 @@ from typing import TypeAlias
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from jensen.certify._highs import quiet_highs
 from jensen.errors import JensenError
 from jensen.minimize._polyhedron import Polyhedron
 from jensen.minimize._walk import Walker
 from jensen.network import FloatArray, Layer, ReLUNetwork
+
+_DUAL, _PRIMAL = 1, 4
+"""Simplex methods, in HiGHS's numbers."""
 
 Solved: TypeAlias = tuple[FloatArray, float, FloatArray, FloatArray]
 """Point, value, the cuts' weights (which add up to 1), and multipliers of the domain's rows."""
@@ -43,9 +47,9 @@ class LinearMaster:
         self._highs.addRow(-np.inf, -offset, self._n + 1, self._columns, np.append(slope, -1.0))
         self.count += 1
 
-    def drop(self, places: FloatArray) -> None:
+    def drop(self, places: NDArray[np.intp]) -> None:
         """Remove cuts, by their numbers."""
-        rows = (np.asarray(places) + self._m).astype(np.int32)
+        rows = (places + self._m).astype(np.int32)
         self._highs.deleteRows(len(rows), rows)
         self.count -= len(rows)
 
@@ -60,13 +64,17 @@ class LinearMaster:
         n = self._n
         self._highs.changeColsCost(n, self._columns[:n], tilt)
         self._highs.changeColsBounds(n, self._columns[:n], lo, hi)
-        self._highs.run()
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            self._highs.clearSolver()
+        for strategy in (_DUAL, _DUAL, _PRIMAL):  # from the last basis; afresh; afresh by the primal method
+            self._highs.setOptionValue("simplex_strategy", strategy)
             self._highs.run()
-        status = self._highs.getModelStatus()
+            status = self._highs.getModelStatus()
+            if status == highspy.HighsModelStatus.kOptimal:
+                break
+            self._highs.clearSolver()
         if status != highspy.HighsModelStatus.kOptimal:
-            raise JensenError(f"HiGHS does not solve the model of cuts: {self._highs.modelStatusToString(status)}")
+            raise JensenError(
+                f"HiGHS does not solve the model of cuts: {self._highs.modelStatusToString(status)}"
+            )
         solution = self._highs.getSolution()
         dual = np.array(solution.row_dual)
         weights = np.maximum(-dual[self._m :], 0.0)
@@ -97,7 +105,7 @@ class QuadraticMaster:
         self._slopes.append(slope)
         self._offsets.append(offset)
 
-    def drop(self, places: FloatArray) -> None:
+    def drop(self, places: NDArray[np.intp]) -> None:
         """Remove cuts, by their numbers."""
         gone = {int(i) for i in places}
         self._slopes = [s for i, s in enumerate(self._slopes) if i not in gone]
@@ -114,10 +122,10 @@ class QuadraticMaster:
         slopes, offsets = self._slopes, self._offsets
         layers = []
         for k in range(1, len(offsets)):
-            weights = {0: (slopes[k - 1] - slopes[k])[None]}
+            sources = {0: (slopes[k - 1] - slopes[k])[None]}
             if k > 1:
-                weights[k - 1] = np.ones((1, 1))
-            layers.append(Layer(weights, [offsets[k - 1] - offsets[k]]))
+                sources[k - 1] = np.ones((1, 1))
+            layers.append(Layer(sources, [offsets[k - 1] - offsets[k]]))
         last = {0: slopes[-1]} | ({len(layers): np.ones(1)} if layers else {})
         network = ReLUNetwork(len(tilt), layers, last, offsets[-1])
         walker = Walker(network, Polyhedron(lo, hi, self.inside.rows, self.inside.right))

@@ -63,7 +63,8 @@ class NetworkOracle(Oracle):
         self._factor = rounding_factor(network)
         self._rng = np.random.default_rng(0)
         self._sizes = [
-            ({k: magnitudes(w) for k, w in layer.weights.items()}, np.abs(layer.bias)) for layer in network.layers
+            ({k: magnitudes(w) for k, w in layer.weights.items()}, np.abs(layer.bias))
+            for layer in network.layers
         ]
         self._out = {k: magnitudes(w) for k, w in network.output_weights.items()}
         self._steep = [np.maximum(1.0, np.abs(layer.negative_slope)) for layer in network.layers]
@@ -92,7 +93,7 @@ class NetworkOracle(Oracle):
         return recession(self.network, ray)[0]
 
     def _reaches(self, y: FloatArray) -> tuple[list[FloatArray], float]:
-        """Sums of absolute terms behind every pre-activation and behind the output."""
+        """Sum up absolute terms behind every pre-activation and behind the output."""
         sizes, reaches = [np.abs(y) + _NUDGE], []
         for (weights, bias), steep in zip(self._sizes, self._steep, strict=True):
             total = bias.copy()

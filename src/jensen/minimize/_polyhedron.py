@@ -106,4 +106,5 @@ def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
         return None
     if status != highspy.HighsModelStatus.kOptimal:
         raise JensenError(f"HiGHS finds no point of the domain and does not call it empty: {status}")
-    return np.clip(np.array(highs.getSolution().col_value[:n]), inside.lo, inside.hi)
+    point: FloatArray = np.clip(np.array(highs.getSolution().col_value[:n]), inside.lo, inside.hi)
+    return point

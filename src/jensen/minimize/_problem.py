@@ -83,7 +83,9 @@ def pose(
     if "torch" in sys.modules and callable(f) and not isinstance(f, (ReLUNetwork, Lowered)):
         problem, known = _of_torch(f, domain, x, shape)
     elif x is not None:
-        raise ArgumentError("x fixes the first argument of a torch function of (x, y); this model has no such")
+        raise ArgumentError(
+            "x fixes the first argument of a torch function of (x, y); this model has no such"
+        )
     else:
         network = as_network(f, input_shape=shape).network
         problem, known = Problem(network, 0.0, NetworkOracle(network), network.input_shape), False
@@ -175,7 +177,9 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
     except DomainError:
         raise
     except JensenError as error:
-        raise NotConvexError(f"f is not known to be convex in y, and cannot be checked: {error}{advice}") from error
+        raise NotConvexError(
+            f"f is not known to be convex in y, and cannot be checked: {error}{advice}"
+        ) from error
     if found.kind == "not_convex":
         raise NotConvexError(
             "f is not convex: jensen.check finds points that violate Jensen's inequality, so that a local "
@@ -184,7 +188,8 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
     if found.kind == "unknown":
         raise NotConvexError(
             f"f is not known to be convex in y: jensen.check ends with {found.reason!r} within "
-            f"{CHECK_SECONDS:g} s; give it more time and pass its answer as verdict={advice.removeprefix(';')}"
+            f"{CHECK_SECONDS:g} s; give it more time and pass its answer as verdict"
+            f"{advice}"
         )
 
 
@@ -228,5 +233,3 @@ def as_start(start: Any, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | N
     if point.size != size or not np.isfinite(point).all():
         raise ArgumentError(f"start must hold {size} finite numbers, got {point.size}")
     return point
-
-

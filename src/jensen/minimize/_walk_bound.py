@@ -1,7 +1,7 @@
 """Compiled lower bounds: an affine function that lies below the network everywhere, and its minimum.
 
-With slopes sigma_v in [slope, 1] in place of the activations, and later weights that are nonnegative, what the
-network computes is affine and nowhere above it, since relu(z) >= sigma z. So any choice of sigma gives a
+With slopes sigma_v in [slope, 1] in place of the activations, and later weights that are nonnegative, what
+the network computes is affine and nowhere above it, since relu(z) >= sigma z. So any choice of sigma gives a
 bound, whatever it was found by.
 """
 

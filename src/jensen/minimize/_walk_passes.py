@@ -195,4 +195,4 @@ def sensitivity(net: Packed, state: States, neuron: int, value: FloatArray, dz: 
                 elif state[i] == OFF:
                     value[n + i] = net.slope[i] * dz[i]
                 total += net.out[n + i] * value[n + i]
-    return total
+    return float(total)

@@ -86,22 +86,25 @@ class Walk(NamedTuple):
 def new_walk(net: Packed, rows: int) -> Walk:
     """Make room for a walk."""
     n, neurons = net.inputs, len(net.bias)
-    floats = [np.zeros(size) for size in (n, n + neurons, neurons + rows)]
-    square = [np.zeros((n, n)) for _ in range(3)]
-    vectors = [np.zeros(n) for _ in range(3)]
-    scratch = [
-        np.zeros(size)
-        for size in (n + neurons, neurons + rows, n + neurons, neurons, n + neurons, neurons, n)
-    ]
     return Walk(
-        floats[0],
-        floats[1],
-        floats[2],
-        np.zeros(neurons + rows, dtype=np.int8),
-        np.zeros(n, dtype=np.int8),
-        np.zeros(n, dtype=np.int64),
-        *square,
-        *vectors,
-        np.zeros(8, dtype=np.int64),
-        *scratch,
+        y=np.zeros(n),
+        value=np.zeros(n + neurons),
+        z=np.zeros(neurons + rows),
+        state=np.zeros(neurons + rows, dtype=np.int8),
+        bound=np.zeros(n, dtype=np.int8),
+        held=np.zeros(n, dtype=np.int64),
+        normals=np.zeros((n, n)),
+        q=np.zeros((n, n)),
+        r=np.zeros((n, n)),
+        multiplier=np.zeros(n),
+        gradient=np.zeros(n),
+        step=np.zeros(n),
+        counts=np.zeros(5, dtype=np.int64),
+        dvalue=np.zeros(n + neurons),
+        dz=np.zeros(neurons + rows),
+        dh=np.zeros(n + neurons),
+        sens=np.zeros(neurons),
+        adjoint=np.zeros(n + neurons),
+        back=np.zeros(neurons),
+        row=np.zeros(n),
     )
