@@ -10,8 +10,8 @@ scikit-learn's comparison of classifiers. Widths, loss and training are our own.
   by bisection, and the loss is differentiated through the minimiser. The entropy keeps y off 0 and 1.
 
 All are trained by the cross-entropy; held-out accuracy is on 1000 further points. The first has ReLUs, and
-`jensen.check` proves it convex. Energies have softplus, so that their minimisers move smoothly; they are
-proved convex by `jensen.curvature`, the PICNN in y for all x together and as `net.at(x)` at several x.
+energies have softplus, so that their minimisers move smoothly. `jensen.check` proves all of them convex, the
+PICNN in y for all x together and as `net.at(x)` at several x.
 Run `python -m experiments.classification --picture FILE`; two minutes on one core. It needs scikit-learn.
 """
 
@@ -42,7 +42,7 @@ Sample = tuple[Tensor, Tensor]
 
 def data(name: str, seed: int) -> tuple[Sample, Sample]:
     """Draw points for training and held-out ones, (n, 2), with labels 0 and 1; standardised together."""
-    from sklearn.datasets import (  # type: ignore[import-untyped]
+    from sklearn.datasets import (
         make_circles,
         make_classification,
         make_moons,
@@ -142,7 +142,7 @@ class Joint(nn.Module):
 
     def verdicts(self, x: Tensor) -> list[str]:
         """Say whether f is convex in x and y together, by rules."""
-        return [jensen.curvature(self.net, torch.zeros(1, 3)).kind]
+        return [jensen.check(self.net).kind]
 
 
 class Partial(nn.Module):
@@ -166,8 +166,7 @@ class Partial(nn.Module):
 
     def verdicts(self, x: Tensor) -> list[str]:
         """Say whether f is convex in y, by rules: for all x together, and at each of five points."""
-        every = jensen.curvature(self.net, (torch.zeros(1, 2), torch.zeros(1, 1)), wrt=1).kind
-        return [every, *(jensen.curvature(self.net.at(point), torch.zeros(1, 1)).kind for point in x[:5])]
+        return [jensen.check(self.net).kind, *(jensen.check(self.net.at(point)).kind for point in x[:5])]
 
 
 Classifier = Sublevel | Joint | Partial

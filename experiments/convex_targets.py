@@ -46,7 +46,7 @@ def lp_value(d: int, rng: np.random.Generator) -> Target:
     base = 0.2 * rng.standard_normal(m)
 
     def function(x: Array) -> Array:
-        solver = highspy.Highs()
+        solver = highspy.Highs()  # type: ignore[no-untyped-call]
         solver.setOptionValue("output_flag", False)
         solver.setOptionValue("presolve", "off")
         lp = highspy.HighsLp()
@@ -60,9 +60,9 @@ def lp_value(d: int, rng: np.random.Generator) -> Target:
         lp.a_matrix_.value_ = matrix.T.ravel()
         solver.passModel(lp)
         values = np.empty(len(x))
-        rows, top = np.arange(m, dtype=np.int32), np.full(m, np.inf)
         for i, demand in enumerate(x @ mixing.T + base):
-            solver.changeRowsBounds(m, rows, demand, top)
+            for row, least in enumerate(demand):
+                solver.changeRowBounds(row, least, np.inf)
             solver.run()
             if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
                 raise RuntimeError(f"the linear programme of point {i} was not solved")

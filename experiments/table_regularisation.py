@@ -26,6 +26,7 @@ from jensen.nn import FICNN, SkipMLP
 from jensen.training import ExactConvexityPenalty, fit_convex
 
 SIDE, WIDTHS = 10.0, (4, 8)
+RATE = 1e-2
 BOX = jensen.Box(-SIDE, SIDE)
 PUBLISHED = {"unconstrained": "0.90 ± 0.53", "ICNN": "1.71 ± 0.90", "regularised": "0.84 ± 0.73"}
 
@@ -48,8 +49,8 @@ def points(count: int, seed: int) -> Tensor:
 def train(net: nn.Module, data: Data, steps: int, seed: int, penalty: Callable[[], Tensor] | None) -> None:
     """Train with Adam on the l1 loss, plus a penalty."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(net.parameters(), 5e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+    optimiser = torch.optim.Adam(net.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     x, y = data
     for _ in range(steps):
         chosen = torch.randint(len(x), (256,), generator=generator)
@@ -86,7 +87,7 @@ def run(kind: str, data: Data, steps: int, weight: float, seed: int) -> nn.Modul
     else:
         net = icnn(seed) if kind == "ICNN" else shared(seed)
     if kind == "certified":
-        fit_convex(net, data, BOX, loss="l1", steps=steps, seed=seed)
+        fit_convex(net, data, BOX, loss="l1", steps=steps, rate=RATE, seed=seed)
         return net
     penalty = None
     if kind == "regularised":
