@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 
 import numpy as np
-from experiments.counting._draws import Cell, are_icnns, draw_block, network
-from experiments.counting._kernel import CONVEX, OPEN, VIOLATED, screen
 
 import jensen
+from experiments.counting._draws import Cell, are_icnns, draw_block, network
+from experiments.counting._kernel import CONVEX, OPEN, VIOLATED, screen
 from jensen.geometry import scan
 from jensen.network import Box, FloatArray, ReLUNetwork
 

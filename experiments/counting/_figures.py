@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+from matplotlib.figure import Figure as Canvas
+
 from experiments.counting._decide import AFFINE, BOXED, ICNN, WHOLE
 from experiments.counting._draws import Cell, Init
-from matplotlib.figure import Figure as Canvas
 
 Domain: TypeAlias = Literal["whole", "box", "affine", "icnn"]
 LETTERS: dict[Domain, str] = {

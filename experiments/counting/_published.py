@@ -14,9 +14,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from experiments.counting._draws import Cell, layers
 from numpy.typing import NDArray
 
+from experiments.counting._draws import Cell, layers
 from jensen.network import FloatArray
 
 Single = NDArray[np.float32]
