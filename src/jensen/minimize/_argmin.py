@@ -52,7 +52,9 @@ def argmin(
     method : {"auto", "walk", "lp", "cuts"}
         "walk": from kink to kink of an input convex ReLU network, the fastest; "lp": the same problem as a
         linear programme, on HiGHS; "cuts": cutting planes, for every other convex function. "auto" takes the
-        first that serves, and "lp" where rounding keeps the walk from its gap.
+        first that serves, and "lp" where rounding keeps the walk from its gap. For networks that are convex
+        without nonnegative weights it walks first, although nothing is proved on the way, and cuts then prove
+        the point that was reached, or improve it.
     gap : float, default 1e-6
         Ends "cuts" once value - lower_bound <= gap max(1, |value|); the others are exact, and report
         "inaccurate" where they miss it.
@@ -139,8 +141,9 @@ def make_engine(problem: Problem, inside: Polyhedron, method: Method) -> Walker 
         return EpigraphLP(network, inside)
     if method == "walk":
         return Walker(network, inside)
+    small = packed_size(network) <= LARGEST
     if why_not_icnn(network):
-        return Cuts(problem.oracle, inside)
-    if packed_size(network) > LARGEST:
-        return Cuts(problem.oracle, inside) if problem.curvature else EpigraphLP(network, inside)
-    return Walker(network, inside)
+        return Cuts(problem.oracle, inside, Walker(network, inside, scout=True) if small else None)
+    if small:
+        return Walker(network, inside)
+    return Cuts(problem.oracle, inside) if problem.curvature else EpigraphLP(network, inside)

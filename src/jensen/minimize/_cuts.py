@@ -15,6 +15,7 @@ from jensen.minimize._oracle import Oracle
 from jensen.minimize._polyhedron import Polyhedron, feasible_point
 from jensen.minimize._recession import is_ray
 from jensen.minimize._result import Minimum, Status, empty_domain
+from jensen.minimize._walk import Walker
 from jensen.network import FloatArray
 
 _FAR = 1e3
@@ -36,12 +37,14 @@ class Cuts:
     ----------
     oracle : Oracle
     inside : Polyhedron
+    scout : Walker, optional
+        Looks for a good point to begin at.
     """
 
     method = "cuts"
 
-    def __init__(self, oracle: Oracle, inside: Polyhedron) -> None:
-        self.oracle, self.inside = oracle, inside
+    def __init__(self, oracle: Oracle, inside: Polyhedron, scout: Walker | None = None) -> None:
+        self.oracle, self.inside, self.scout = oracle, inside, scout
         self._masters: dict[bool, LinearMaster | QuadraticMaster] = {}
         self._cuts: list[tuple[Affine, FloatArray]] = []
         self._best: FloatArray | None = None
@@ -70,6 +73,8 @@ class Cuts:
         centre = feasible_point(self.inside, np.asarray(near, dtype=np.float64))
         if centre is None:
             return empty_domain(n, self.method, clock.elapsed - began)
+        if self.scout is not None:
+            centre = self._scouted(centre, tilt, curvature, clock)
         run = _Run(self, tilt, curvature, centre, gap)
         status: Status = "inaccurate"
         try:
@@ -86,6 +91,18 @@ class Cuts:
             status = "interrupted"
         self._best = run.centre
         return run.answer(status, clock.elapsed - began)
+
+    def _scouted(self, centre: FloatArray, tilt: FloatArray, curvature: float, clock: Clock) -> FloatArray:
+        """Return the scout's point, if it is in the domain and better than the given one."""
+        assert self.scout is not None
+        found = self.scout.solve(tilt, curvature, centre, clock=clock)
+        y = np.clip(found.point, self.inside.lo, self.inside.hi)
+        if not np.isfinite(y).all() or self.inside.breach(y) > 1e-9 * max(1.0, float(np.abs(y).max())):
+            return centre
+        here, there = (
+            self.oracle.support(p)[0] + float(tilt @ p) + 0.5 * curvature * float(p @ p) for p in (centre, y)
+        )
+        return y if there < here else centre
 
     def master(self, curved: bool) -> LinearMaster | QuadraticMaster:
         """Return the model of all cuts, for goals with a quadratic term or without."""

@@ -40,6 +40,8 @@ class Walker:
     network : ReLUNetwork
         With nonnegative weights on hidden neurons.
     inside : Polyhedron
+    scout : bool, default False
+        Take any network: points may be good ones, and lower bounds mean nothing unless it is an ICNN.
 
     Raises
     ------
@@ -49,8 +51,8 @@ class Walker:
 
     method = "walk"
 
-    def __init__(self, network: ReLUNetwork, inside: Polyhedron) -> None:
-        if reason := why_not_icnn(network):
+    def __init__(self, network: ReLUNetwork, inside: Polyhedron, scout: bool = False) -> None:
+        if not scout and (reason := why_not_icnn(network)):
             raise ArgumentError(f'method "walk" needs an input convex network, and {reason}; use "cuts"')
         if packed_size(network) > LARGEST:
             raise ArgumentError('the network is too large for method "walk"; use "lp" or "cuts"')

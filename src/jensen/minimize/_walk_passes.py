@@ -6,7 +6,8 @@ those of moving along the kink. Slopes left of the kinks lie in [0, 1].
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
@@ -19,6 +20,14 @@ States = NDArray[np.int8]
 
 OFF, ON, HELD = 0, 1, 2
 """States of a neuron: left of its kink, right of it, kept on it."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def inner(function: Function) -> Function:
+    """Compile what is called from compiled code alone, without the wrapper for Python."""
+    compiled: Function = njit(cache=True, nogil=True, no_cpython_wrapper=True)(function)
+    return compiled
 
 
 class Packed(NamedTuple):
@@ -52,7 +61,7 @@ class Packed(NamedTuple):
     reach: FloatArray
 
 
-@njit(cache=True, nogil=True)
+@inner
 def matrix(net: Packed, b: int) -> tuple[int, int, int, FloatArray]:
     """Unpack a block: its first neuron, where its source begins, that source's size, and the matrix."""
     first, rows, source, columns, at = (
@@ -61,7 +70,7 @@ def matrix(net: Packed, b: int) -> tuple[int, int, int, FloatArray]:
     return first, source, columns, net.weights[at : at + rows * columns].reshape(rows, columns)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def evaluate(net: Packed, state: States, value: FloatArray, z: FloatArray) -> None:
     """Compute all pre-activations, and read off the states of the neurons that are not held."""
     n = net.inputs
@@ -84,7 +93,7 @@ def evaluate(net: Packed, state: States, value: FloatArray, z: FloatArray) -> No
                 value[n + i] = net.slope[i] * z[i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def refresh(net: Packed, state: States, value: FloatArray, z: FloatArray, affine: bool) -> None:
     """Compute all pre-activations with the states as they are, whatever the signs.
 
@@ -113,7 +122,7 @@ def refresh(net: Packed, state: States, value: FloatArray, z: FloatArray, affine
                 value[n + i] = net.slope[i] * z[i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def backward(net: Packed, state: States, adjoint: FloatArray, dz: FloatArray, top: int) -> None:
     """Propagate derivatives from layer `top` down to the inputs.
 
@@ -137,7 +146,7 @@ def backward(net: Packed, state: States, adjoint: FloatArray, dz: FloatArray, to
             b -= 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def layer_of(net: Packed, neuron: int) -> int:
     """Tell the layer of a neuron."""
     layer = 1
@@ -146,7 +155,7 @@ def layer_of(net: Packed, neuron: int) -> int:
     return layer
 
 
-@njit(cache=True, nogil=True)
+@inner
 def normal_of(
     net: Packed, state: States, neuron: int, adjoint: FloatArray, dz: FloatArray, row: FloatArray
 ) -> None:
@@ -167,7 +176,7 @@ def normal_of(
     row[:] = adjoint[:n]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sensitivity(net: Packed, state: States, neuron: int, value: FloatArray, dz: FloatArray) -> float:
     """Write how all later pre-activations depend on a neuron's activation; return how the output does."""
     n = net.inputs
