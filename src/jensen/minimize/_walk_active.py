@@ -12,7 +12,6 @@ from jensen.minimize._walk_passes import (
     Packed,
     backward,
     evaluate,
-    inner,
     refresh,
     sensitivity,
 )
@@ -35,7 +34,7 @@ def begin(net: Packed, goal: Goal, w: Walk) -> None:
     renew(net, goal, w, True)
 
 
-@inner
+@njit(cache=True, nogil=True)
 def renew(net: Packed, goal: Goal, w: Walk, signs: bool) -> None:
     """Recompute what depends on the point."""
     neurons = len(net.bias)
@@ -48,7 +47,7 @@ def renew(net: Packed, goal: Goal, w: Walk, signs: bool) -> None:
         w.z[neurons:] = np.dot(goal.rows, w.y) - goal.right
 
 
-@inner
+@njit(cache=True, nogil=True)
 def slope_at(net: Packed, goal: Goal, w: Walk) -> None:
     """Compute the gradient of everything but the held neurons."""
     w.adjoint[:] = net.out
@@ -59,7 +58,7 @@ def slope_at(net: Packed, goal: Goal, w: Walk) -> None:
     w.gradient[:] = w.adjoint[: net.inputs] + goal.tilt + goal.curvature * w.y
 
 
-@inner
+@njit(cache=True, nogil=True)
 def project(w: Walk) -> None:
     """Factor the held normals, and split the gradient into multipliers and the steepest descent."""
     k, n = w.counts[COUNT], len(w.y)
@@ -97,7 +96,7 @@ def project(w: Walk) -> None:
             w.step[:] = 0.0
 
 
-@inner
+@njit(cache=True, nogil=True)
 def reprice(net: Packed, goal: Goal, w: Walk) -> None:
     """Compute all derivatives with the multipliers of the held neurons, into `w.adjoint` and `w.back`."""
     neurons = len(net.bias)
@@ -112,7 +111,7 @@ def reprice(net: Packed, goal: Goal, w: Walk) -> None:
             w.adjoint[: net.inputs] += w.multiplier[j] * goal.rows[w.held[j] - neurons]
 
 
-@inner
+@njit(cache=True, nogil=True)
 def worst(net: Packed, w: Walk) -> tuple[float, int, int]:
     """Find what wants to be let go most: by how much, its place, and 1 or 0 for the side, 2 for a bound."""
     n, neurons = net.inputs, len(net.bias)
@@ -135,7 +134,7 @@ def worst(net: Packed, w: Walk) -> tuple[float, int, int]:
     return most, place, side
 
 
-@inner
+@njit(cache=True, nogil=True)
 def tilt_normals(w: Walk, change: float, normal: FloatArray) -> bool:
     """Add a neuron's share, by `w.sens`, to the normals above it; tell whether there are any."""
     touched = False
@@ -148,7 +147,7 @@ def tilt_normals(w: Walk, change: float, normal: FloatArray) -> bool:
     return touched
 
 
-@inner
+@njit(cache=True, nogil=True)
 def let_go(net: Packed, w: Walk, place: int, side: int, normal: FloatArray) -> int:
     """Stop holding a neuron or row, and copy its normal; return which it was."""
     v = w.held[place]
@@ -168,7 +167,7 @@ def let_go(net: Packed, w: Walk, place: int, side: int, normal: FloatArray) -> i
     return int(v)
 
 
-@inner
+@njit(cache=True, nogil=True)
 def hold(net: Packed, w: Walk, v: int, normal: FloatArray) -> None:
     """Hold a neuron or row whose normal is known."""
     neurons = len(net.bias)

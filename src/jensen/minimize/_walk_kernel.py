@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from jensen.minimize._walk_active import hold, let_go, project, renew, reprice, slope_at, tilt_normals, worst
-from jensen.minimize._walk_passes import HELD, ON, Packed, inner, normal_of, refresh, sensitivity
+from jensen.minimize._walk_passes import HELD, ON, Packed, normal_of, refresh, sensitivity
 from jensen.minimize._walk_state import COUNT, DROPS, FLIPS, ROUNDS, SOUND, Goal, Walk
 
 OPTIMAL, MORE, UNBOUNDED, STUCK = 0, 1, 2, 3
@@ -33,7 +33,7 @@ _REFRESH = 64
 """Rounds between two recomputations of what is otherwise updated."""
 
 
-@inner
+@njit(cache=True, nogil=True)
 def next_kink(net: Packed, goal: Goal, w: Walk, speed: float) -> tuple[float, int, int]:
     """Find the next event along the step: how far, which, and 0 for a neuron or row, 1 for a bound."""
     neurons = len(net.bias)
@@ -57,7 +57,7 @@ def next_kink(net: Packed, goal: Goal, w: Walk, speed: float) -> tuple[float, in
     return far, which, kind
 
 
-@inner
+@njit(cache=True, nogil=True)
 def move(goal: Goal, w: Walk, far: float) -> None:
     """Go along the step."""
     w.y[:] += far * w.step
@@ -66,7 +66,7 @@ def move(goal: Goal, w: Walk, far: float) -> None:
         w.gradient[:] += (goal.curvature * far) * w.step
 
 
-@inner
+@njit(cache=True, nogil=True)
 def descend(net: Packed, goal: Goal, w: Walk) -> tuple[int, int]:
     """Search along the step, to where the function stops falling or the step must bend.
 
@@ -139,7 +139,7 @@ def descend(net: Packed, goal: Goal, w: Walk) -> tuple[int, int]:
     return outcome, bent
 
 
-@inner
+@njit(cache=True, nogil=True)
 def settle(net: Packed, goal: Goal, w: Walk) -> None:
     """Remove the rounding errors that have piled up: step back onto all that is held."""
     renew(net, goal, w, False)

@@ -6,8 +6,7 @@ those of moving along the kink. Slopes left of the kinks lie in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,14 +19,6 @@ States = NDArray[np.int8]
 
 OFF, ON, HELD = 0, 1, 2
 """States of a neuron: left of its kink, right of it, kept on it."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def inner(function: Function) -> Function:
-    """Compile what is called from compiled code alone, without the wrapper for Python."""
-    compiled: Function = njit(cache=True, nogil=True, no_cpython_wrapper=True)(function)
-    return compiled
 
 
 class Packed(NamedTuple):
@@ -61,7 +52,7 @@ class Packed(NamedTuple):
     reach: FloatArray
 
 
-@inner
+@njit(cache=True, nogil=True)
 def matrix(net: Packed, b: int) -> tuple[int, int, int, FloatArray]:
     """Unpack a block: its first neuron, where its source begins, that source's size, and the matrix."""
     first, rows, source, columns, at = (
@@ -70,7 +61,7 @@ def matrix(net: Packed, b: int) -> tuple[int, int, int, FloatArray]:
     return first, source, columns, net.weights[at : at + rows * columns].reshape(rows, columns)
 
 
-@inner
+@njit(cache=True, nogil=True)
 def evaluate(net: Packed, state: States, value: FloatArray, z: FloatArray) -> None:
     """Compute all pre-activations, and read off the states of the neurons that are not held."""
     n = net.inputs
@@ -93,7 +84,7 @@ def evaluate(net: Packed, state: States, value: FloatArray, z: FloatArray) -> No
                 value[n + i] = net.slope[i] * z[i]
 
 
-@inner
+@njit(cache=True, nogil=True)
 def refresh(net: Packed, state: States, value: FloatArray, z: FloatArray, affine: bool) -> None:
     """Compute all pre-activations with the states as they are, whatever the signs.
 
@@ -122,7 +113,7 @@ def refresh(net: Packed, state: States, value: FloatArray, z: FloatArray, affine
                 value[n + i] = net.slope[i] * z[i]
 
 
-@inner
+@njit(cache=True, nogil=True)
 def backward(net: Packed, state: States, adjoint: FloatArray, dz: FloatArray, top: int) -> None:
     """Propagate derivatives from layer `top` down to the inputs.
 
@@ -146,7 +137,7 @@ def backward(net: Packed, state: States, adjoint: FloatArray, dz: FloatArray, to
             b -= 1
 
 
-@inner
+@njit(cache=True, nogil=True)
 def layer_of(net: Packed, neuron: int) -> int:
     """Tell the layer of a neuron."""
     layer = 1
@@ -155,7 +146,7 @@ def layer_of(net: Packed, neuron: int) -> int:
     return layer
 
 
-@inner
+@njit(cache=True, nogil=True)
 def normal_of(
     net: Packed, state: States, neuron: int, adjoint: FloatArray, dz: FloatArray, row: FloatArray
 ) -> None:
@@ -176,7 +167,7 @@ def normal_of(
     row[:] = adjoint[:n]
 
 
-@inner
+@njit(cache=True, nogil=True)
 def sensitivity(net: Packed, state: States, neuron: int, value: FloatArray, dz: FloatArray) -> float:
     """Write how all later pre-activations depend on a neuron's activation; return how the output does."""
     n = net.inputs
