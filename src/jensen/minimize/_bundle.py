@@ -73,7 +73,7 @@ def minimise_by_bundle(
             slopes, offsets, weights = slopes[rest], offsets[rest], weights[rest]
             problem, term = problem.take(rest), term.take(rest)
         if offsets.shape[1] == _MAX_CUTS and pieces is None:
-            slopes, offsets, weights = _merge(slopes, offsets, weights)
+            slopes, offsets, weights = merge(slopes, offsets, weights, _MAX_CUTS // 2)
         slopes = torch.cat([slopes, slope[:, None]], 1)
         offsets = torch.cat([offsets, offset[:, None]], 1)
         # The last cut is the only one that is violated, so it will have weight.
@@ -128,9 +128,9 @@ def rounding(*terms: Tensor) -> Tensor:
     return (total + 1) * (16 * torch.finfo(total.dtype).eps)
 
 
-def _merge(slopes: Tensor, offsets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Replace the half of the cuts that weighs least by the combination of all."""
-    kept = weights.topk(_MAX_CUTS // 2, dim=1).indices
+def merge(slopes: Tensor, offsets: Tensor, weights: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Keep so many cuts of most weight, and the combination of all for the others."""
+    kept = weights.topk(keep, dim=1).indices
     combined = (weights[:, None] @ slopes, (weights * offsets).sum(1, keepdim=True))
     slopes = slopes.gather(1, kept[..., None].expand(-1, -1, slopes.shape[2]))
     lighter = torch.full_like(offsets[:, :1], 0.1)

@@ -102,8 +102,8 @@ def conjugate(
     -------
     callable
         ``f_star(slope, x=None)`` maps (batch, *shape) slopes to (batch,) values. Its gradient in the slope is
-        the maximiser (Danskin), its gradient in x and f's parameters that of -f there. The gradient in the slope
-        can be differentiated again: it is an argmin with gradients of its own.
+        the maximiser (Danskin), its gradient in x and f's parameters that of -f there. The gradient in the
+        slope can be differentiated again: it is an argmin with gradients of its own.
 
     Raises
     ------

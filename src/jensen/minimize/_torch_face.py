@@ -1,5 +1,6 @@
 """The names of `jensen.minimize` that work on batches in torch, gathered for the package's `__init__`."""
 
+from jensen.minimize._batched import minimize_batch
 from jensen.minimize._conjugate import conjugate, gradient_map, prox
 from jensen.minimize._entropy import minimize_entropy
 from jensen.minimize._layer import ArgminLayer
@@ -13,6 +14,7 @@ __all__ = [
     "MaxMarginLoss",
     "conjugate",
     "gradient_map",
+    "minimize_batch",
     "minimize_entropy",
     "prox",
 ]

@@ -161,9 +161,7 @@ def box_of(domain: Bounds, batch: int, shape: tuple[int, ...], like: Tensor) -> 
     n = prod(shape)
     if isinstance(domain, Domain):
         if not isinstance(domain, (Box, WholeSpace)):
-            raise DomainError(
-                f"this method needs a box, got a {type(domain).__name__}: use minimize_polytope"
-            )
+            raise DomainError(f"this method needs a box, got a {type(domain).__name__}: use minimize_batch")
         lo, hi = (torch.from_numpy(np.array(side)).to(like) for side in domain.bounds(n))
         return lo.expand(batch, n), hi.expand(batch, n)
     if not isinstance(domain, tuple) or len(domain) != 2:

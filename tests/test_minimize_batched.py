@@ -1,0 +1,232 @@
+"""Batched minimisation: agreement with independent solvers, valid bounds, refusals."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import LinearConstraint, linprog, minimize
+
+from jensen import Box, Polytope, WholeSpace
+from jensen.errors import ArgumentError, DomainError
+from jensen.minimize._batched import minimize_batch
+from jensen.minimize._entropy import minimize_entropy
+from jensen.nn import FICNN, PICNN, ConvICNN, SkipMLP
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def epigraph(net: FICNN, slope: Array, low: float, high: float, A: Array, b: Array) -> float:
+    """The exact minimum of a ReLU network plus a linear term, by an LP written out here."""
+    n, widths = net.in_features, net.widths
+    inner = [layer.weight.detach().numpy() for layer in net.hidden]  # type: ignore[union-attr, operator]
+    outer = [net.first.weight.detach().numpy()]
+    outer += [layer.weight.detach().numpy() for layer in net.skips]  # type: ignore[union-attr, operator]
+    bias = [net.first.bias.detach().numpy()]
+    bias += [layer.bias.detach().numpy() for layer in net.hidden]  # type: ignore[union-attr, operator]
+    ends = np.cumsum([n, *widths])
+    rows, right = [np.hstack([A, np.zeros((len(A), sum(widths)))])], [b]
+    for i, width in enumerate(widths):
+        row = np.zeros((width, ends[-1]))
+        row[:, :n] = outer[i]
+        if i:
+            row[:, ends[i - 1] : ends[i]] = inner[i - 1]
+        row[:, ends[i] : ends[i + 1]] -= np.eye(width)
+        rows.append(row)
+        right.append(-bias[i])
+    cost = np.zeros(ends[-1])
+    cost[:n], cost[ends[-2] :] = outer[-1][0] + slope, inner[-1][0]
+    limits = [(low, high)] * n + [(0.0, None)] * sum(widths)
+    found = linprog(cost, np.vstack(rows), np.hstack(right), bounds=limits, method="highs")
+    return float(found.fun + bias[-1][0])
+
+
+def along(f: Callable[[torch.Tensor], torch.Tensor], slope: Array) -> Callable[[Array], tuple[float, Array]]:
+    """Value and gradient for scipy."""
+
+    def both(y: Array) -> tuple[float, Array]:
+        point = torch.tensor(y)[None].requires_grad_(True)
+        value = f(point)[0]
+        (gradient,) = torch.autograd.grad(value, point)
+        return value.item() + float(slope @ y), gradient[0].numpy() + slope
+
+    return both
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("initialisation", ["principled", "torch"])
+def test_boxes_agree_with_linear_programming(seed: int, initialisation: str) -> None:
+    torch.manual_seed(seed)
+    net = FICNN(5, (9, 9), initialisation=initialisation).double()  # type: ignore[arg-type]
+    slope = torch.randn(4, 5, dtype=torch.double) * 0.5
+    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, tolerance=1e-8)
+    exact = [epigraph(net, s, -1.0, 1.0, np.zeros((0, 5)), np.zeros(0)) for s in slope.numpy()]
+    np.testing.assert_allclose(found.value, exact, atol=1e-7)
+    assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
+    assert bool(found.converged.all())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_polytopes_agree_with_linear_programming(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = FICNN(4, (8, 8), initialisation="torch").double()
+    slope = torch.randn(3, 4, dtype=torch.double) * 0.5
+    A = np.vstack([np.random.default_rng(seed).normal(size=(4, 4)), np.eye(4), -np.eye(4)])
+    b = np.ones(len(A))
+    found = minimize_batch(net, Polytope(A, b), linear=slope, tolerance=1e-8)
+    exact = [epigraph(net, s, -1.0, 1.0, A, b) for s in slope.numpy()]
+    np.testing.assert_allclose(found.value, exact, atol=1e-7)
+    assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
+    assert (found.point.numpy() @ A.T <= b + 1e-12).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_smooth_networks_on_polytopes_agree_with_trust_constr(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = FICNN(3, (6, 6), "softplus").double()
+    slope = torch.randn(2, 3, dtype=torch.double)
+    A = np.vstack([np.random.default_rng(seed).normal(size=(3, 3)), np.eye(3), -np.eye(3)])
+    b = np.ones(len(A))
+    found = minimize_batch(net, Polytope(A, b), linear=slope, tolerance=1e-7)
+    for value, s in zip(found.value, slope.numpy(), strict=True):
+        rows = LinearConstraint(A, -np.inf, b)
+        options = {"gtol": 1e-9, "xtol": 1e-11, "barrier_tol": 1e-10, "maxiter": 2000}
+        other = minimize(
+            along(net, s), np.zeros(3), jac=True, method="trust-constr", constraints=rows, options=options
+        )
+        assert value.item() == pytest.approx(other.fun, abs=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "elu", "squared_relu"])
+@pytest.mark.parametrize("seed", range(4))
+def test_newton_agrees_with_lbfgsb(activation: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    net = FICNN(6, (10, 10), activation).double()
+    slope = torch.randn(4, 6, dtype=torch.double)
+    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, tolerance=1e-9)
+    for i, s in enumerate(slope.numpy()):
+        other = minimize(
+            along(net, s), np.zeros(6), jac=True, bounds=[(-1, 1)] * 6, options={"ftol": 1e-15, "gtol": 1e-10}
+        )
+        assert found.value[i].item() == pytest.approx(other.fun, abs=1e-6)
+        assert found.lower_bound[i].item() <= other.fun + 1e-12
+    assert bool(found.converged.all())
+
+
+def test_whole_space_needs_strong_convexity_for_bounds() -> None:
+    torch.manual_seed(0)
+    net = FICNN(4, (8,), "softplus", quadratic=0.5).double()
+    found = minimize_batch(net, WholeSpace(), batch=1, tolerance=1e-9)
+    other = minimize(along(net, np.zeros(4)), np.zeros(4), jac=True, options={"gtol": 1e-10})
+    assert found.value.item() == pytest.approx(other.fun, abs=1e-9)
+    assert found.gap.item() <= 1e-9 * max(1.0, abs(found.value.item()))
+
+
+def entropic(net: FICNN, slope: Array, weight: float) -> float:
+    """min f - weight * H by L-BFGS in logits, of a smooth network."""
+    both = along(net, slope)
+
+    def objective(u: Array) -> tuple[float, Array]:
+        t = 1 / (1 + np.exp(-u))
+        value, gradient = both(t)
+        negative = t * np.log(t) + (1 - t) * np.log1p(-t)
+        return value + weight * negative.sum(), (gradient + weight * u) * t * (1 - t)
+
+    return float(minimize(objective, np.zeros(len(slope)), jac=True, options={"gtol": 1e-10}).fun)
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 3.0])
+def test_bundle_entropy_agrees_with_lbfgs(weight: float) -> None:
+    torch.manual_seed(1)
+    net = FICNN(5, (8, 8), "softplus").double()
+    slope = torch.randn(6, 5, dtype=torch.double)
+    found = minimize_entropy(net, linear=slope, weight=weight, tolerance=1e-9)
+    exact = np.array([entropic(net, s, weight) for s in slope.numpy()])
+    np.testing.assert_allclose(found.value, exact, atol=1e-7)
+    assert (found.lower_bound.numpy() <= exact + 1e-10).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_bundle_entropy_gap_holds_for_relu(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = PICNN(3, 6, (12, 12)).double()
+    x = torch.randn(8, 3, dtype=torch.double)
+    found = minimize_entropy(net, x)
+    assert bool(found.converged.all())
+    assert (found.gap <= 1e-9 * found.value.abs().clamp_min(1)).all()
+    y = torch.rand(200, 8, 6, dtype=torch.double).clamp(1e-6, 1 - 1e-6)
+    y = torch.cat([y, (found.point + 1e-3 * torch.randn(200, 8, 6).double()).clamp(1e-6, 1 - 1e-6)])
+    negative = (y * y.log() + (1 - y) * (1 - y).log()).sum(-1)
+    values = torch.stack([net(x, point) for point in y]) + negative
+    assert (values >= found.lower_bound).all()
+
+
+@pytest.mark.parametrize("batch", [0, 1, 4])
+def test_batches(batch: int) -> None:
+    torch.manual_seed(0)
+    net = PICNN(3, 4, (6,)).double()
+    x = torch.randn(batch, 3, dtype=torch.double)
+    for found in (minimize_entropy(net, x), minimize_batch(net, Box(0.0, 1.0), x)):
+        assert found.point.shape == (batch, 4)
+        assert found.value.shape == found.gap.shape == found.iterations.shape == (batch,)
+    if batch:
+        one = minimize_entropy(net, x[:1])
+        torch.testing.assert_close(one.point, minimize_entropy(net, x).point[:1], atol=1e-5, rtol=0)
+
+
+def test_single_precision_stops_at_rounding() -> None:
+    torch.manual_seed(0)
+    net = FICNN(20, (30, 20))
+    found = minimize_entropy(net, batch=1)
+    exact = minimize_entropy(net.double(), batch=1)
+    assert bool(found.converged.all())
+    assert found.iterations.item() < 50
+    assert found.value.item() == pytest.approx(exact.value.item(), abs=1e-3)
+    assert found.lower_bound.item() <= exact.value.item() + 1e-4
+
+
+def test_fixed_coordinates_stay() -> None:
+    torch.manual_seed(0)
+    net = FICNN(4, (8,)).double()
+    known = torch.rand(3, 4, dtype=torch.double)
+    free = torch.tensor([True, False, True, False])
+    lo, hi = torch.where(free, 0.0, known), torch.where(free, 1.0, known)
+    for found in (minimize_entropy(net, domain=(lo, hi), linear=0 * known), minimize_batch(net, (lo, hi), linear=0 * known)):  # fmt: skip # noqa: E501
+        assert torch.equal(found.point[:, ~free], known[:, ~free])
+        assert bool(found.converged.all())
+
+
+def test_convolutional_network_to_a_certified_gap() -> None:
+    torch.manual_seed(0)
+    net = ConvICNN((1, 16, 16), (4, 4), stride=2, initialisation="torch").double()
+    slope = 0.02 * torch.randn(2, 1, 16, 16, dtype=torch.double)
+    found = minimize_batch(net, Box(0.0, 1.0), linear=slope, tolerance=1e-3)
+    assert found.point.shape == (2, 1, 16, 16)
+    assert (found.gap <= 1e-3 * found.value.abs().clamp_min(1)).all()
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    net = PICNN(2, 3, (4,)).double().train()
+    minimize_entropy(net, torch.randn(2, 2, dtype=torch.double))
+    assert all(module.training for module in net.modules())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_refusals() -> None:
+    with pytest.raises(ArgumentError, match="not constrained"):
+        minimize_entropy(SkipMLP(2, (3,)), batch=1)
+    with pytest.raises(ArgumentError, match="argument 1"):
+        minimize_batch(FICNN(2, (3,)), Box(0.0, 1.0), torch.zeros(1, 2))
+    with pytest.raises(ArgumentError, match="assume_convex"):
+        minimize_batch(torch.nn.Linear(2, 1), Box(0.0, 1.0))
+    with pytest.raises(ArgumentError, match="method"):
+        minimize_batch(FICNN(2, (3,)), Box(0.0, 1.0), method="simplex")  # type: ignore[arg-type]
+    with pytest.raises(DomainError, match="bounded"):
+        minimize_entropy(FICNN(2, (3,)), domain=WholeSpace(), batch=1)
+    with pytest.raises(DomainError, match="empty"):
+        minimize_batch(FICNN(1, (3,)).double(), Polytope([[1.0], [-1.0]], [-1.0, -1.0]))
+    with pytest.raises(DomainError, match="no bound"):
+        minimize_batch(FICNN(1, (3,)).double(), Polytope([[1.0]], [1.0]))
+    with pytest.raises(DomainError, match="empty or has NaN"):
+        minimize_batch(FICNN(2, (3,)), (1.0, 0.0))
+    assert minimize_batch(SkipMLP(2, (3,)), Box(0.0, 1.0), assume_convex=True).value.shape == (1,)
