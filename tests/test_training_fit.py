@@ -196,3 +196,8 @@ def test_examples_of_the_page() -> None:
         names: dict[str, Any] = {}
         exec(block, names)
         assert names["verdict"].kind == "convex"
+
+
+def test_what_needs_no_certified_training() -> None:
+    with pytest.raises(jensen.NetworkError, match="train it in a loop of your own"):
+        fit_convex(jensen.nn.RelayICNN(2, (3, 3)), data(0))

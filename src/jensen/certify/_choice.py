@@ -15,8 +15,8 @@ REGIONS_PER_SECOND = 2e5
 """What the enumeration reaches on one core, roughly; only used to choose between complete stages."""
 TINY_COUNT = 400
 """Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
-RATIONAL_CELLS = 1_000_000
-"""Matrix entries up to which certificates are made and replayed; beyond, signs must do."""
+RATIONAL_CELLS, ASKED_CELLS = 1_000_000, 10_000_000
+"""Matrix entries up to which certificates are made; where they are asked for. Beyond, signs must do."""
 COMPILING = 15.0
 """Seconds that the enumeration's compilation takes, once per machine."""
 
@@ -45,11 +45,14 @@ def is_easily_enumerated(network: ReLUNetwork) -> bool:
     return regions <= TINY_COUNT or (is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
 
 
-def is_easily_proved(network: ReLUNetwork) -> bool:
-    """Whether the network's matrices, written out, are small enough for rational arithmetic."""
+def is_easily_proved(network: ReLUNetwork, asked: bool = False) -> bool:
+    """Whether the network's matrices, written out, are small enough for rational arithmetic.
+
+    That takes some microseconds and a hundred bytes an entry: more of them if a certificate was asked for.
+    """
     sizes = [network.input_size, *network.widths]
     cells = sum(layer.size * sizes[k] for layer in network.layers for k in layer.weights)
-    return cells <= RATIONAL_CELLS
+    return cells <= (ASKED_CELLS if asked else RATIONAL_CELLS)
 
 
 def in_exact_arithmetic(network: ReLUNetwork, limit: float) -> bool:

@@ -247,7 +247,7 @@ class Pipeline:
 
     def _prove(self) -> dict[str, Any]:
         """Settle every neuron again, in rational arithmetic, where that has not happened on the way."""
-        if not is_easily_proved(self.network):
+        if not is_easily_proved(self.network, asked=self.certify is True):
             return {"left out": "too large for rational arithmetic"}
         proving = self.question.proving
         patience = inf if self.certify else max(5.0, self.clock.elapsed)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jensen.certify import check
-from jensen.errors import ArgumentError
+from jensen.errors import ArgumentError, NetworkError
 from jensen.geometry import regions
 from jensen.network import Domain
+from jensen.nn import RelayICNN
 from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._construct import relay_of, write_relay
 from jensen.training._conv_places import flattened, input_shape_of
@@ -66,6 +67,11 @@ class Run:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.begin = perf_counter()
+        if isinstance(module, RelayICNN):
+            raise NetworkError(
+                "a RelayICNN is convex whatever its parameters are: train it in a loop of your own, and "
+                "jensen.check proves it; fit_convex takes the SkipMLP of the same widths"
+            )
         self.domain, self.loss, self.schedule = domain, loss, schedule
         x, y = (torch.as_tensor(part).detach() for part in data)
         self._given, self._shape = module, input_shape_of(module, tuple(x.shape[1:]))

@@ -44,6 +44,10 @@ class Everywhere:
 
     def settles(self, neuron: Neuron) -> bool:
         """Whether a neuron has no negative jump."""
+        layer, i = neuron
+        lows, slopes = self._ranges[layer][0], self._net.slopes[layer - 1]
+        if all(lows[j] >= 0 and slopes[j] <= 1 for j in self._twins.group(layer, i)):
+            return True
         columns = self._twins.columns(self._net.network, *neuron)
         total, terms = jump_terms(self._net, columns, neuron[0], self._slopes, self._ranges, {})
         return bool(total + sum((min(term) for row in terms.values() for term in row), ZERO) >= 0)

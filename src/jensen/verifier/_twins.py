@@ -46,9 +46,13 @@ class Twins:
                     if not factor or _row(network, source, i) != {j: factor * v for j, v in first.items()}:
                         raise CertificateError(f"neurons {leader} and {i} of layer {source} are no twins")
 
+    def group(self, source: int, neuron: int) -> dict[int, fmpq]:
+        """Return the group that a neuron leads: itself alone, where it has no twins."""
+        return next((g for g in self.groups.get(source, []) if next(iter(g)) == neuron), {neuron: fmpq(1)})
+
     def columns(self, network: ReLUNetwork, source: int, neuron: int) -> dict[int, dict[int, fmpq]]:
         """Outgoing weights of a neuron's jump, twins merged: {target (L + 1: output): {row: weight}}."""
-        group = next((g for g in self.groups.get(source, []) if next(iter(g)) == neuron), {neuron: fmpq(1)})
+        group = self.group(source, neuron)
         slopes = network.layers[source - 1].negative_slope
         result: dict[int, dict[int, fmpq]] = {}
         for target in network.readers[source]:
