@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 import jensen
 from jensen.errors import ArgumentError, DomainError, NotConvexError
 from jensen.minimize._argmin import argmin
-from jensen.minimize._exact_maps import conjugate, gradient_map, prox
+from jensen.minimize._exact_maps import exact_conjugate, exact_prox
 from jensen.minimize._lp import EpigraphLP
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._result import Minimum
@@ -282,7 +282,7 @@ def test_conjugates(method: Any) -> None:
     net = icnn(rng, 3, (8, 6))
     inner = net.gradient(rng.normal(size=(8, 3)))
     slopes = np.vstack([0.5 * (inner[:4] + inner[4:]), 100 * np.ones((1, 3))])
-    found = conjugate(net, method=method)(slopes)
+    found = exact_conjugate(net, method=method)(slopes)
     for i, slope in enumerate(slopes):
         status, value = referee(net, -slope, jensen.WholeSpace())
         assert found.status[i] == status
@@ -302,7 +302,7 @@ def test_proximal_maps(method: Any, domain: jensen.Domain) -> None:
     net = icnn(rng, 3, (8, 6))
     points = rng.normal(size=(6, 3))
     step = 0.3
-    found = prox(net, step, domain, method=method, gap=1e-9)(points)
+    found = exact_prox(net, step, domain, method=method, gap=1e-9)(points)
     assert set(found.status) == {"optimal"}
     for p, y, value in zip(points, found.point, found.value, strict=True):
         assert float(net(y)[0]) + float((y - p) @ (y - p)) / (2 * step) == pytest.approx(value, abs=1e-9)
@@ -317,22 +317,13 @@ def test_proximal_map_of_a_certified_network() -> None:
     torch.manual_seed(3)
     net = jensen.as_network(RelayICNN(3, (6, 5))).network
     points = np.random.default_rng(0).normal(size=(4, 3))
-    found = prox(net, 0.5, verdict=jensen.check(net), gap=1e-9)(points)
+    found = exact_prox(net, 0.5, verdict=jensen.check(net), gap=1e-9)(points)
     assert set(found.status) == {"optimal"}
     # p - prox(p) is step times a subgradient at prox(p): Moreau's identity by way of monotonicity
     slopes = (points - found.point) / 0.5
     others = np.random.default_rng(1).normal(size=(200, 3))
     for y, s in zip(found.point, slopes, strict=True):
         assert (net(others) >= float(net(y)[0]) + (others - y) @ s - 1e-4).all()
-
-
-def test_gradient_map_is_monotone() -> None:
-    rng = np.random.default_rng(0)
-    net = icnn(rng, 4, (8, 8))
-    a, b = rng.normal(size=(2, 50, 4))
-    gradient = gradient_map(net)
-    assert (((gradient(a) - gradient(b)) * (a - b)).sum(axis=1) >= -1e-9).all()
-    np.testing.assert_allclose(gradient(a), net.gradient(a))
 
 
 def test_warm_linear_programmes() -> None:

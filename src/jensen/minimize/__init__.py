@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jensen.minimize._argmin import argmin
-    from jensen.minimize._exact_maps import Batch, Conjugate, GradientMap, Prox, conjugate, gradient_map, prox
+    from jensen.minimize._exact_maps import Batch, ExactConjugate, ExactProx, exact_conjugate, exact_prox
     from jensen.minimize._export import is_tight, write_lp
     from jensen.minimize._export_cvxpy import CvxpyNetwork, to_cvxpy
     from jensen.minimize._result import Minimum
 
 _HOMES = {
     "_argmin": ("argmin",),
-    "_exact_maps": ("Batch", "Conjugate", "GradientMap", "Prox", "conjugate", "gradient_map", "prox"),
+    "_exact_maps": ("Batch", "ExactConjugate", "ExactProx", "exact_conjugate", "exact_prox"),
     "_export": ("is_tight", "write_lp"),
     "_export_cvxpy": ("CvxpyNetwork", "to_cvxpy"),
     "_result": ("Minimum",),
@@ -25,16 +25,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Batch",
-    "Conjugate",
     "CvxpyNetwork",
-    "GradientMap",
+    "ExactConjugate",
+    "ExactProx",
     "Minimum",
-    "Prox",
     "argmin",
-    "conjugate",
-    "gradient_map",
+    "exact_conjugate",
+    "exact_prox",
     "is_tight",
-    "prox",
     "to_cvxpy",
     "write_lp",
 ]

@@ -1,4 +1,4 @@
-"""Conjugates, proximal maps and the gradients of Moreau envelopes, exact and one point after the other."""
+"""Conjugates and proximal maps, exact and one point after the other."""
 
 from __future__ import annotations
 
@@ -77,16 +77,8 @@ class _Map:
         return batch
 
     def solve(self, slopes: FloatArray) -> list[Minimum]:
-        """Solve for each slope, beginning at the minimiser for the nearest of those before."""
-        solved: list[Minimum] = []
-        for i, slope in enumerate(slopes):
-            start = None
-            known = [j for j in range(i) if solved[j].status == "optimal"]
-            if known:
-                nearest = known[int(np.argmin(np.abs(slopes[known] - slope).sum(axis=1)))]
-                start = solved[nearest].point
-            solved.append(self.engine.solve(slope, self.curvature, start, self.gap))
-        return solved
+        """Solve for each slope, each beginning with what the last one left."""
+        return [self.engine.solve(slope, self.curvature, gap=self.gap) for slope in slopes]
 
     def batch(self, solved: list[Minimum], value: FloatArray) -> Batch:
         """Put the answers side by side."""
@@ -100,8 +92,8 @@ class _Map:
         )
 
 
-class Conjugate(_Map):
-    """The convex conjugate of a network; made by `conjugate`."""
+class ExactConjugate(_Map):
+    """The convex conjugate of a network; made by `exact_conjugate`."""
 
     def __call__(self, slopes: ArrayLike) -> Batch:
         """Compute sup over y of slope . y - f(y) for each slope.
@@ -124,8 +116,8 @@ class Conjugate(_Map):
         return self.batch(solved, np.array([-m.value for m in solved]))
 
 
-class Prox(_Map):
-    """The proximal map of a network; made by `prox`."""
+class ExactProx(_Map):
+    """The proximal map of a network; made by `exact_prox`."""
 
     def __call__(self, points: ArrayLike) -> Batch:
         """Compute the minimiser over y of f(y) + |y - point|^2 / (2 step) for each point.
@@ -151,31 +143,7 @@ class Prox(_Map):
         return self.batch(solved, np.array([m.value for m in solved]) + shift)
 
 
-class GradientMap(_Map):
-    """The (sub)gradient of a network; made by `gradient_map`."""
-
-    def __call__(self, points: ArrayLike) -> FloatArray:
-        """Compute a subgradient at, or within rounding of, each point.
-
-        Parameters
-        ----------
-        points : (batch, n) array
-
-        Returns
-        -------
-        (batch, n) array
-
-        Raises
-        ------
-        ArgumentError
-            If the points have another shape or are not finite.
-        """
-        given = self.rows(points, "points")
-        slopes = [self.problem.oracle.support(y)[1].slope for y in given]
-        return np.array(slopes).reshape(given.shape) + self.problem.curvature * given
-
-
-def conjugate(
+def exact_conjugate(
     f: Any,
     domain: Domain | None = None,
     x: Any = None,
@@ -184,7 +152,7 @@ def conjugate(
     gap: float = 1e-6,
     assume_convex: bool = False,
     verdict: Verdict | None = None,
-) -> Conjugate:
+) -> ExactConjugate:
     """Make the convex conjugate f*(s) = sup over y in the domain of s . y - f(y), exactly.
 
     Parameters
@@ -194,7 +162,7 @@ def conjugate(
 
     Returns
     -------
-    Conjugate
+    ExactConjugate
         A function of slopes (batch, n); what it found for one slope is where the next begins.
 
     Raises
@@ -202,10 +170,10 @@ def conjugate(
     NotConvexError, ArgumentError, DomainError, NetworkError, UnsupportedOperatorError, ModelFileError
         As `argmin` does.
     """
-    return Conjugate(f, domain, x, method, gap, assume_convex, verdict, 0.0)
+    return ExactConjugate(f, domain, x, method, gap, assume_convex, verdict, 0.0)
 
 
-def prox(
+def exact_prox(
     f: Any,
     step: float,
     domain: Domain | None = None,
@@ -215,7 +183,7 @@ def prox(
     gap: float = 1e-6,
     assume_convex: bool = False,
     verdict: Verdict | None = None,
-) -> Prox:
+) -> ExactProx:
     """Make the proximal map p -> argmin over y in the domain of f(y) + |y - p|^2 / (2 step), exactly.
 
     Parameters
@@ -227,7 +195,7 @@ def prox(
 
     Returns
     -------
-    Prox
+    ExactProx
         A function of points (batch, n).
 
     Raises
@@ -238,27 +206,4 @@ def prox(
     is_number = isinstance(step, (int, float)) and not isinstance(step, bool)
     if not is_number or not (isfinite(step) and step > 0):
         raise ArgumentError(f"step must be a positive number, got {step!r:.80}")
-    return Prox(f, domain, x, method, gap, assume_convex, verdict, 1.0 / step)
-
-
-def gradient_map(
-    f: Any, x: Any = None, *, assume_convex: bool = False, verdict: Verdict | None = None
-) -> GradientMap:
-    """Make the gradient of a convex network, a monotone map (a transport map between its densities).
-
-    Parameters
-    ----------
-    f, x, assume_convex, verdict
-        As for `argmin`.
-
-    Returns
-    -------
-    GradientMap
-        A function of points (batch, n).
-
-    Raises
-    ------
-    NotConvexError, ArgumentError, NetworkError, UnsupportedOperatorError, ModelFileError
-        As `argmin` does.
-    """
-    return GradientMap(f, None, x, "auto", 1e-6, assume_convex, verdict, 0.0)
+    return ExactProx(f, domain, x, method, gap, assume_convex, verdict, 1.0 / step)

@@ -39,6 +39,11 @@ class Polyhedron:
         """Whether there are no rows."""
         return not len(self.rows)
 
+    @property
+    def is_bounded_box(self) -> bool:
+        """Whether it is a box, and every variable has two bounds."""
+        return self.is_box and bool(np.isfinite(self.lo).all() and np.isfinite(self.hi).all())
+
     def breach(self, y: FloatArray) -> float:
         """Largest violation of a bound or row at a point; at most 0 inside."""
         outside = max(float((self.lo - y).max(initial=-np.inf)), float((y - self.hi).max(initial=-np.inf)))

@@ -13,15 +13,20 @@ from jensen.minimize._icnn import dense, rounding_factor, why_not_icnn
 from jensen.minimize._polyhedron import Polyhedron, feasible_point
 from jensen.minimize._recession import falls
 from jensen.minimize._result import Minimum, Status, empty_domain
-from jensen.minimize._walk_active import begin
+from jensen.minimize._walk_active import begin, count_wrong
 from jensen.minimize._walk_bound import dual_slopes, least, linear_slope, linear_value
 from jensen.minimize._walk_kernel import MORE, OPTIMAL, UNBOUNDED, walk
 from jensen.minimize._walk_passes import Packed
-from jensen.minimize._walk_state import ROUNDS, Goal, new_walk
+from jensen.minimize._walk_state import COUNT, ROUNDS, Goal, new_walk
 from jensen.network import FloatArray, ReLUNetwork
 
 LARGEST = 1 << 25
 """Networks with more weights than this, zeros included, are left to other methods."""
+_MANY = 30
+"""Boxes with this many variables are approached by gradient steps first."""
+_ARCS = 10
+_TOO_WRONG = 0.4
+"""Share of wrong multipliers at the last solution from which on the next begins afresh."""
 _SLICE = 64
 """Rounds between two looks at the clock."""
 
@@ -92,7 +97,7 @@ class Walker:
         slope : (n,) array, optional
         curvature : float, default 0.0
         start : (n,) array, optional
-            Where to begin; by default where the last solution was, kinks included.
+            Where to begin; by default where the last solution was, kinks included, unless that is far.
         gap : float
             Relative to max(1, |value|): a larger one is reported as "inaccurate".
         clock : Clock, optional
@@ -108,12 +113,12 @@ class Walker:
         tilt = np.zeros(n) if slope is None else np.ascontiguousarray(slope, dtype=np.float64)
         inside = self.inside
         goal = Goal(tilt, inside.lo, inside.hi, inside.rows, inside.right, self._reach, float(curvature))
-        if start is not None or not self._warm:
-            near = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
+        if start is not None or not self._warm or self._is_far(goal):
+            near = _middle(inside) if start is None else np.asarray(start, dtype=np.float64)
             point = feasible_point(inside, near)
             if point is None:
                 return empty_domain(n, self.method, clock.elapsed - began)
-            w.y[:] = point
+            w.y[:] = self._approached(goal, point) if n >= _MANY and inside.is_bounded_box else point
             begin(self._net, goal, w)
         self._warm = False
         first, status = int(w.counts[ROUNDS]), "optimal"
@@ -138,9 +143,33 @@ class Walker:
         self._warm = outcome == OPTIMAL
         return self._answer(goal, status, first, clock.elapsed - began, gap)
 
-    def forget(self) -> None:
-        """Begin the next solution afresh."""
-        self._warm = False
+    def _is_far(self, goal: Goal) -> bool:
+        """Whether so much of what is held would be let go that it is better to begin afresh."""
+        holding = int(self._walk.counts[COUNT]) + int(np.count_nonzero(self._walk.bound))
+        return bool(count_wrong(self._net, goal, self._walk) > _TOO_WRONG * holding)
+
+    def _approached(self, goal: Goal, y: FloatArray) -> FloatArray:
+        """Descend along a few projected gradients, which finds many bounds at once."""
+
+        def values(points: FloatArray) -> FloatArray:
+            bent = 0.5 * goal.curvature * (points * points).sum(axis=1)
+            total: FloatArray = self.network(points) + points @ goal.tilt + bent
+            return total
+
+        least = float(values(y[None])[0])
+        lengths = (goal.hi - goal.lo).max() * 2.0 ** -np.arange(10.0)
+        for _ in range(_ARCS):
+            gradient = self.network.gradient(y[None])[0] + goal.tilt + goal.curvature * y
+            steepest = float(np.abs(gradient).max())
+            if steepest == 0.0:
+                break
+            points = np.clip(y - lengths[:, None] * (gradient / steepest), goal.lo, goal.hi)
+            found = values(points)
+            best = int(found.argmin())
+            if not found[best] < least:
+                break
+            y, least = points[best], float(found[best])
+        return y
 
     def multipliers(self) -> tuple[FloatArray, FloatArray]:
         """Slopes of all activations and multipliers of the domain's rows that prove the last lower bound."""
@@ -160,6 +189,12 @@ class Walker:
             status = "inaccurate"
         known: Status = status  # type: ignore[assignment]
         return Minimum(y, value, low, int(w.counts[ROUNDS]) - first, self.method, known, seconds)
+
+
+def _middle(inside: Polyhedron) -> FloatArray:
+    """Return the middle of the bounds, or 0, where a variable has not both."""
+    both = np.isfinite(inside.lo) & np.isfinite(inside.hi)
+    return np.where(both, np.where(both, inside.lo, 0.0) / 2 + np.where(both, inside.hi, 0.0) / 2, 0.0)
 
 
 def _pack(network: ReLUNetwork) -> Packed:

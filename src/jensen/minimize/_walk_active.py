@@ -18,6 +18,9 @@ from jensen.minimize._walk_passes import (
 from jensen.minimize._walk_state import COUNT, SOUND, Goal, Walk
 from jensen.network import FloatArray
 
+_ENOUGH = 0.25
+"""What is left of a squared length, if projecting once was accurate."""
+
 
 @njit(cache=True, nogil=True)
 def begin(net: Packed, goal: Goal, w: Walk) -> None:
@@ -74,11 +77,16 @@ def project(w: Walk) -> None:
             if w.bound[i] != 0:
                 q[i] = 0.0
         w.r[j, :j] = 0.0
+        size = np.dot(q, q)
         if j > 0:
             for _ in range(2):
                 c = np.dot(w.q[:j], q)
                 q -= np.dot(c, w.q[:j])
                 w.r[j, :j] += c
+                left = np.dot(q, q)
+                if left > _ENOUGH * size:
+                    break
+                size = left
         size = np.sqrt(np.dot(q, q))
         w.r[j, j] = size
         w.q[j] = q / size if size > 0.0 else q
@@ -132,6 +140,25 @@ def worst(net: Packed, w: Walk) -> tuple[float, int, int]:
         if inwards > most:
             most, place, side = inwards, i, 2
     return most, place, side
+
+
+@njit(cache=True, nogil=True)
+def count_wrong(net: Packed, goal: Goal, w: Walk) -> int:
+    """Count what a new goal would let go, at the point and with the rows that an old one left."""
+    slope_at(net, goal, w)
+    project(w)
+    reprice(net, goal, w)
+    n, neurons = net.inputs, len(net.bias)
+    count = 0
+    for j in range(w.counts[COUNT]):
+        v, price = w.held[j], w.multiplier[j]
+        if v >= neurons:
+            count += price < 0.0
+        else:
+            count += not net.slope[v] * w.adjoint[n + v] <= price <= w.adjoint[n + v]
+    for i in range(n):
+        count += w.bound[i] * w.adjoint[i] > 0.0
+    return count
 
 
 @njit(cache=True, nogil=True)

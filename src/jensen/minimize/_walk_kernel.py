@@ -39,15 +39,14 @@ def next_kink(net: Packed, goal: Goal, w: Walk, speed: float) -> tuple[float, in
     neurons = len(net.bias)
     far, which, kind = np.inf, -1, 0
     for i in range(len(w.z)):
-        rate = w.dz[i]
-        if w.state[i] == HELD or (w.state[i] == ON) == (rate >= 0.0) or rate == 0.0:
-            continue
-        reach = net.reach[i] if i < neurons else goal.reach[i - neurons]
-        if abs(rate) <= _TINY * speed * reach:
-            continue
-        at = max(-w.z[i] / rate, 0.0)
-        if at < far:
-            far, which = at, i
+        rate, z = w.dz[i], w.z[i]
+        if w.state[i] == ON:
+            rate, z = -rate, -z
+        # Most are not next: divisions, and looks at what counts as zero, are for those that may be.
+        if w.state[i] != HELD and rate > 0.0 and -z < rate * far:
+            reach = net.reach[i] if i < neurons else goal.reach[i - neurons]
+            if rate > _TINY * speed * reach:
+                far, which = max(-z / rate, 0.0), i
     for i in range(net.inputs):
         if w.bound[i] == 0 and w.step[i] != 0.0:
             end = goal.lo[i] if w.step[i] < 0.0 else goal.hi[i]
