@@ -17,7 +17,7 @@ from jensen.certify._twins import JumpWeights
 from jensen.nn import FICNN, SkipMLP
 from jensen.training import BoundConvexityPenalty
 from jensen.training._exact import Frontiers
-from jensen.training._tape import tape
+from jensen.training.tape import tape
 
 BOX = jensen.Box(-1.0, 1.0)
 

@@ -18,10 +18,9 @@ from jensen.training import (
     fit_convex,
     repair,
 )
-from jensen.training._conv_places import flattened
-from jensen.training._refit import Refit
-from jensen.training._tape import has_tape, tape
-from jensen.training._write_head import head_of, write_head
+from jensen.training.mend._head import head_of, write_head
+from jensen.training.mend._refit import Refit
+from jensen.training.tape import flattened, has_tape, tape
 
 UNIT = jensen.Box(0.0, 1.0)
 
@@ -198,7 +197,7 @@ def test_an_interrupt_leaves_a_certificate(monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jensen.training._write_tune.torch.optim.Adam.step", interrupted)
+    monkeypatch.setattr("jensen.training.mend._tune.torch.optim.Adam.step", interrupted)
     shape, build = NETS["conv2d"]
     torch.manual_seed(3)
     certified(repair(build(), UNIT, data_of(shape), time_limit=60.0), shape)

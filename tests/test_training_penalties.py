@@ -15,7 +15,7 @@ import jensen
 from jensen.nn import FICNN, ConvICNN, SkipMLP
 from jensen.training import CounterexamplePenalty, ExactConvexityPenalty, SampledConvexityPenalty
 from jensen.training._sampled import jumps
-from jensen.training._tape import has_tape, tape, write
+from jensen.training.tape import has_tape, tape, write
 
 BOX = jensen.Box(-1.0, 1.0)
 TRIANGLE = jensen.Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [0.5, 0.5, 0.5])

@@ -16,8 +16,8 @@ from jensen.nn import FICNN, SkipMLP
 from jensen.training import repair
 from jensen.training._attack import Attack
 from jensen.training._cases import Cases, jumps_of
-from jensen.training._refit import Refit
-from jensen.training._tape import tape
+from jensen.training.mend._refit import Refit
+from jensen.training.tape import tape
 
 BOX = jensen.Box(-1.0, 1.0)
 

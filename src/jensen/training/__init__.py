@@ -4,9 +4,9 @@ from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._counterexamples import CounterexamplePenalty
 from jensen.training._exact import ExactConvexityPenalty
 from jensen.training._fit import FitResult, fit_convex
-from jensen.training._repair import Repair, repair
 from jensen.training._sampled import SampledConvexityPenalty
 from jensen.training._schedule import Progress, Schedule
+from jensen.training.mend import Repair, repair
 
 __all__ = [
     "BoundConvexityPenalty",

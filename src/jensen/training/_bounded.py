@@ -11,7 +11,7 @@ from jensen.certify._pieces import Piece
 from jensen.certify._tasks import Ground
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
 from jensen.training._options import as_amount, as_count
-from jensen.training._tape import Tape, tape
+from jensen.training.tape import Tape, tape
 
 
 class BoundConvexityPenalty:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jensen.network import FloatArray, ReLUNetwork, times_transpose
-from jensen.training._tape import Tape
+from jensen.training.tape import Tape
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from jensen.nn import RelayICNN, SkipMLP
-from jensen.training._tape import Tape, has_tape, is_plain, tape, write
+from jensen.training.tape import Tape, has_tape, is_plain, tape, write
 
 
 def relay_of(module: nn.Module) -> RelayICNN | None:

@@ -10,7 +10,7 @@ from jensen.network import Domain
 from jensen.training._attack import Attack, from_witness
 from jensen.training._cases import Cases, jumps_of
 from jensen.training._options import as_amount, as_count
-from jensen.training._tape import tape
+from jensen.training.tape import tape
 
 
 class CounterexamplePenalty:

@@ -11,7 +11,7 @@ from jensen.geometry import Regions, regions
 from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.training._cases import Cases, jumps_of
 from jensen.training._options import as_amount, as_count
-from jensen.training._tape import Tape, tape
+from jensen.training.tape import Tape, tape
 
 
 class ExactConvexityPenalty:

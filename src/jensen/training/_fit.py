@@ -13,9 +13,9 @@ from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.network import Domain
 from jensen.training._options import as_amount, as_count
-from jensen.training._repair import Repair
 from jensen.training._run import Run
 from jensen.training._schedule import Progress, Schedule
+from jensen.training.mend import Repair
 
 Loss: TypeAlias = Literal["mse", "l1", "huber"] | Callable[[Tensor, Tensor], Tensor]
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from jensen.errors import ArgumentError
-from jensen.training._tape import has_tape, tape
+from jensen.training.tape import has_tape, tape
 
 
 def as_count(value: Any, what: str, least: int = 1) -> int:

@@ -22,14 +22,13 @@ from jensen.network import Domain
 from jensen.nn import RelayICNN
 from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._construct import relay_of, write_relay
-from jensen.training._conv_places import flattened, input_shape_of
 from jensen.training._counterexamples import CounterexamplePenalty
 from jensen.training._exact import ExactConvexityPenalty
 from jensen.training._options import as_count
-from jensen.training._repair import Repair, repair
 from jensen.training._sampled import SampledConvexityPenalty
 from jensen.training._schedule import Progress, Schedule
-from jensen.training._tape import tape
+from jensen.training.mend import Repair, repair
+from jensen.training.tape import flattened, input_shape_of, tape
 
 SMALL = 3, 64, 1000
 """Inputs, neurons and regions up to which every frontier is charged."""

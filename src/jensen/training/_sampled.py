@@ -14,7 +14,7 @@ from jensen.errors import ArgumentError, NetworkError
 from jensen.network import Domain, FloatArray
 from jensen.training._chords import Chords
 from jensen.training._options import as_amount, as_count, shape_of_input
-from jensen.training._tape import Affine, Tape, has_tape, tape
+from jensen.training.tape import Affine, Tape, has_tape, tape
 
 _ROUNDING = 64.0
 """Multiples of the dtype's epsilon, relative to values of f, by which rounding may move them."""

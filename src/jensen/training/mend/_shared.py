@@ -14,14 +14,13 @@ from jensen.certify import Verdict, check
 from jensen.errors import NetworkError
 from jensen.network import ReLUNetwork
 from jensen.training._attack import Attack
-from jensen.training._conv_places import flattened
-from jensen.training._refit import Refit
-from jensen.training._tape import has_tape, tape
-from jensen.training._write_cuts import Candidate, Trial, fit_under_cuts
-from jensen.training._write_head import head_of, write_head
-from jensen.training._write_problem import Problem
-from jensen.training._write_signs import Signs, signs_of
-from jensen.training._write_tune import Data, tune
+from jensen.training.mend._cuts import Candidate, Trial, fit_under_cuts
+from jensen.training.mend._head import head_of, write_head
+from jensen.training.mend._problem import Problem
+from jensen.training.mend._refit import Refit
+from jensen.training.mend._signs import Signs, signs_of
+from jensen.training.mend._tune import Data, tune
+from jensen.training.tape import flattened, has_tape, tape
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -17,7 +17,7 @@ from jensen.certify._verdict import Witness
 from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork, times, times_transpose
 from jensen.training._attack import features
 from jensen.training._cases import Cases
-from jensen.training._write_head import Head
+from jensen.training.mend._head import Head
 
 RIDGE = 1e-8
 """Weight of the distance to the old output weights, relative to the features' squares."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from jensen.errors import ArgumentError, NetworkError
 from jensen.nn import FICNN, ConvICNN, SkipMLP
 from jensen.nn._activation import LeakyReLU, ReLU
-from jensen.training._conv_operator import Operator
-from jensen.training._conv_path import Path, Step
-from jensen.training._conv_shapes import CONVOLUTIONS, LINEAR, NORMS, Shape, is_kind, outputs_of
+from jensen.training.tape._operator import Operator
+from jensen.training.tape._path import Path, Step
+from jensen.training.tape._shapes import CONVOLUTIONS, LINEAR, NORMS, Shape, is_kind, outputs_of
 
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 _DENSE = (SkipMLP, FICNN)

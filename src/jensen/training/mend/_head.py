@@ -11,8 +11,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from jensen.network import FloatArray
-from jensen.training._conv_places import places_of
-from jensen.training._conv_shapes import LINEAR, is_kind
+from jensen.training.tape._places import places_of
+from jensen.training.tape._shapes import LINEAR, is_kind
 
 LARGEST = 1500
 """Weights of a last layer that are refitted at once, at most."""

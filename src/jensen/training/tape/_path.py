@@ -12,8 +12,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jensen.training._conv_operator import Kernel, Operator
-from jensen.training._conv_shapes import (
+from jensen.training.tape._operator import Kernel, Operator
+from jensen.training.tape._shapes import (
     ADAPTIVE,
     CONVOLUTIONS,
     LINEAR,

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from jensen.errors import NetworkError
 from jensen.network import FloatArray, Layer, Matrix, ReLUNetwork
-from jensen.training._conv_operator import Operator
-from jensen.training._conv_places import places_of
+from jensen.training.tape._operator import Operator
+from jensen.training.tape._places import places_of
 
 
 @dataclass(frozen=True, eq=False)

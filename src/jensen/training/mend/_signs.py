@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import NetworkError
-from jensen.training._conv_places import Places, flattened, places_of
-from jensen.training._write_graph import parameters_after_activations
+from jensen.training.mend._graph import parameters_after_activations
+from jensen.training.tape._places import Places, flattened, places_of
 
 
 @dataclass(frozen=True, eq=False)

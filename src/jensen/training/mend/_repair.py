@@ -18,14 +18,13 @@ from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.training._chords import Chords
-from jensen.training._conv_places import input_shape_of
 from jensen.training._options import as_amount, as_count
-from jensen.training._tape import has_tape, is_plain, tape
-from jensen.training._write_cuts import Candidate
-from jensen.training._write_plain import PlainSearch
-from jensen.training._write_problem import Problem
-from jensen.training._write_shared import SharedSearch
-from jensen.training._write_tune import values_of
+from jensen.training.mend._cuts import Candidate
+from jensen.training.mend._plain import PlainSearch
+from jensen.training.mend._problem import Problem
+from jensen.training.mend._shared import SharedSearch
+from jensen.training.mend._tune import values_of
+from jensen.training.tape import has_tape, input_shape_of, is_plain, tape
 
 Model = TypeVar("Model", bound=nn.Module | ReLUNetwork)
 

@@ -16,11 +16,11 @@ from jensen.network import Layer, ReLUNetwork
 from jensen.training._attack import Attack, from_witness
 from jensen.training._cases import Cases
 from jensen.training._exact import Frontiers
-from jensen.training._refit import Refit, dense, rounded
-from jensen.training._tape import tape, write
-from jensen.training._write_cuts import Candidate, Trial, fit_under_cuts
-from jensen.training._write_head import Head, head_of
-from jensen.training._write_problem import Problem
+from jensen.training.mend._cuts import Candidate, Trial, fit_under_cuts
+from jensen.training.mend._head import Head, head_of
+from jensen.training.mend._problem import Problem
+from jensen.training.mend._refit import Refit, dense, rounded
+from jensen.training.tape import tape, write
 
 Model = TypeVar("Model", bound=nn.Module | ReLUNetwork)
 

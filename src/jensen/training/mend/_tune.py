@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from jensen.network import FloatArray, ReLUNetwork
-from jensen.training._tape import has_tape, is_plain, tape
-from jensen.training._write_signs import Signs
+from jensen.training.mend._signs import Signs
+from jensen.training.tape import has_tape, is_plain, tape
 
 BATCH = 256
 """Rows of data in a step."""

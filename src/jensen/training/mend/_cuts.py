@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from jensen.certify import Verdict
 from jensen.network import ReLUNetwork
 from jensen.training._attack import Attack, from_witness
-from jensen.training._refit import Refit
+from jensen.training.mend._refit import Refit
 
 T = TypeVar("T")
 
