@@ -17,7 +17,7 @@ from jensen.minimize._simplex_newton import maximise_over_simplex
 from jensen.minimize._torch_problem import TorchProblem
 from jensen.minimize._torch_result import BatchedMinimum
 
-_INNER = 0.01
+_INNER = 0.1
 """The dual problem is solved to this share of what is missing to optimality."""
 _MAX_CUTS = 64
 """With as many cuts those of least weight give way to the combined one, which keeps the lower bound."""

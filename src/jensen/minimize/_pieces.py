@@ -40,7 +40,7 @@ class PieceRecord:
         """Take note of the weights of some samples."""
         self.weights[index, : weights.shape[1]] = weights
 
-    def polish(self, term: Separable, steps: int = 8) -> Tensor:
+    def polish(self, term: Separable, steps: int = 4) -> Tensor:
         """Drop cuts without weight and solve for the weights of the others by Newton's method.
 
         Returns
@@ -85,17 +85,14 @@ def level(slopes: Tensor, curvature: Tensor, active: Tensor, right: Tensor) -> T
     # Slopes and right sides relative to their mean over the active pieces: that takes s away.
     mean = (mask[:, None] @ slopes) / count[..., None]
     centred = (slopes - mean) * mask[..., None]
-    gram = (centred * curvature[:, None]) @ centred.mT
-    scale = gram.diagonal(dim1=1, dim2=2).amax(1)
-    scale = torch.where(scale > 0, scale, 1.0)
-    # The vector of ones spans the kernel of the centred matrix; rows that are not active have none.
-    gram = gram + scale[:, None, None] * (mask[:, None] * mask[..., None] / count[..., None])
-    ridge = (scale[:, None] * torch.where(active, 4 * torch.finfo(slopes.dtype).eps, 1.0)).to(slopes)
     right = (right - (right * mask).sum(1, keepdim=True) / count) * mask
-    factor, info = torch.linalg.cholesky_ex(gram + torch.diag_embed(ridge))
-    solution = torch.cholesky_solve(right[..., None], factor)[..., 0]
-    # One step of refinement takes most of the ridge's error away.
-    rest = right - (gram @ solution[..., None])[..., 0]
-    solution = solution + torch.cholesky_solve(rest[..., None], factor)[..., 0]
-    solution = solution * mask
-    return torch.where((info == 0)[:, None], solution, 0.0)
+    # Several cuts may be one piece, and pieces that meet in a corner depend on one another; what rounding
+    # leaves of such differences must not count as a direction.
+    values, vectors = torch.linalg.eigh((centred * curvature[:, None]) @ centred.mT)
+    eps = torch.finfo(slopes.dtype).eps
+    whole = (slopes.square() @ curvature[..., None])[..., 0].amax(1, keepdim=True)
+    least = torch.maximum(64 * eps * values[:, -1:], (64 * eps) ** 2 * whole)
+    inverse = torch.where(values > least, 1 / values, 0.0)
+    along = (right[:, None] @ vectors)[:, 0] * inverse
+    solution: Tensor = (vectors @ along[..., None])[..., 0]
+    return solution * mask

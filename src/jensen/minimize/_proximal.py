@@ -2,11 +2,11 @@
 
 The next point minimises the highest cut plus (modulus / 2) |y - centre|^2, where the centre is the best point
 so far. The same weights of the cuts give a lower bound without the quadratic term: the combined cut is
-affine, and its minimum over the box known in closed form. Rows of a polytope take part like cuts, with weights
-outside the simplex (their multipliers); the bound holds for any nonnegative ones. The modulus follows the
-gap, so that steps stay comparable with the box while the gap falls, down to where a proximal point step of a
-piecewise affine function ends at its minimiser (Lemarechal, Nemirovskii and Nesterov, "New variants of bundle
-methods", 1995, keep a level instead).
+affine, and its minimum over the box known in closed form. Rows of a polytope take part like cuts, with
+weights outside the simplex (their multipliers); the bound holds for any nonnegative ones. The modulus
+follows the gap, so that steps stay comparable with the box while the gap falls, down to where a proximal
+point step of a piecewise affine function ends at its minimiser (Lemarechal, Nemirovskii and Nesterov, "New
+variants of bundle methods", 1995, keep a level instead).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def maximise_over_simplex(
     if count == 1:
         return _point(slopes, offsets, term, torch.ones_like(offsets))[0]
     w = weights / (weights * cut).sum(1, keepdim=True)
-    w = w * 0.9 + 0.1 / (count - rows)
+    w = w * 0.97 + 0.03 / (count - rows)
     point, curvature = _point(slopes, offsets, term, w)
     cuts = _cuts(slopes, offsets, point.y)
     best, least = point, _gap(cuts, w, rows)
