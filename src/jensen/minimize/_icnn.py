@@ -32,9 +32,15 @@ def why_not_icnn(network: ReLUNetwork) -> str:
 
 
 def rounding_factor(network: ReLUNetwork) -> float:
-    """Relative error that covers any chain of sums and products along the network in float64."""
-    terms = network.input_size + network.n_neurons + 16
-    return 4.0 * (network.depth + 2) * terms * EPS
+    """Relative error that covers any chain of sums and products along the network in float64.
+
+    A sum of k products is off by less than (k + 1) EPS / 2 of its terms' absolute values, and errors of
+    layers add up; twice that covers what else is done to the result.
+    """
+    chain = 16
+    for weights in [*(layer.weights for layer in network.layers), network.output_weights]:
+        chain += sum(w.shape[1] for w in weights.values()) + 4
+    return chain * EPS
 
 
 def dense(w: Matrix) -> FloatArray:

@@ -9,13 +9,13 @@ import numpy as np
 from jensen.certify._progress import Clock
 from jensen.errors import ArgumentError
 from jensen.minimize._affine import RADIUS
-from jensen.minimize._icnn import dense, rounding_factor, why_not_icnn
+from jensen.minimize._icnn import EPS, dense, rounding_factor, why_not_icnn
 from jensen.minimize._polyhedron import Polyhedron, feasible_point
 from jensen.minimize._recession import falls
 from jensen.minimize._result import Minimum, Status, empty_domain
 from jensen.minimize._walk_active import begin, count_wrong
-from jensen.minimize._walk_bound import dual_slopes, least, linear_slope, linear_value
-from jensen.minimize._walk_kernel import MORE, OPTIMAL, UNBOUNDED, walk
+from jensen.minimize._walk_bound import dual_slopes, least, linear_value
+from jensen.minimize._walk_kernel import MORE, OPTIMAL, STUCK, UNBOUNDED, walk
 from jensen.minimize._walk_passes import Packed
 from jensen.minimize._walk_state import COUNT, ROUNDS, Goal, new_walk
 from jensen.network import FloatArray, ReLUNetwork
@@ -25,6 +25,7 @@ LARGEST = 1 << 25
 _MANY = 30
 """Boxes with this many variables are approached by gradient steps first."""
 _ARCS = 10
+_PARTED = 1e-11
 _TOO_WRONG = 0.4
 """Share of wrong multipliers at the last solution from which on the next begins afresh."""
 _SLICE = 64
@@ -65,19 +66,14 @@ class Walker:
         self._net = _pack(network)
         net = self._net
         steep = np.maximum(1.0, np.abs(net.slope))
-        self._sizes = net._replace(
-            weights=np.abs(net.weights), bias=np.abs(net.bias), out=np.abs(net.out), slope=steep
-        )
-        adjoint = np.zeros(len(net.out))
-        linear_slope(self._sizes, steep, adjoint)
-        self._mass = adjoint[: net.inputs].copy()
+        self._sizes = net._replace(weights=np.abs(net.weights), bias=np.abs(net.bias), out=np.abs(net.out))
         value = np.zeros(len(net.out))
         value[: net.inputs] = 1.0
         linear_value(self._sizes._replace(bias=np.zeros(len(steep))), steep, value)
         net.reach[:] = value[net.inputs :] / steep
         self._walk = new_walk(net, len(inside.right))
         self._reach = np.abs(inside.rows).sum(axis=1)
-        self._factor = rounding_factor(network)
+        self._factor = rounding_factor(network) + 4.0 * EPS * (network.input_size + len(inside.right))
         self._warm = False
         self._sigma, self._price = np.zeros(len(net.bias)), np.zeros(len(inside.right))
 
@@ -123,10 +119,17 @@ class Walker:
         self._warm = False
         first, status = int(w.counts[ROUNDS]), "optimal"
         limit = 1000 + 50 * (n + len(self._net.bias) + len(inside.right))
-        outcome = MORE
+        outcome, net, last = MORE, self._net, first + limit
         try:
-            while outcome == MORE and w.counts[ROUNDS] - first < limit:
-                outcome = walk(self._net, goal, w, _SLICE)
+            while True:
+                if outcome == MORE and w.counts[ROUNDS] < last:
+                    outcome = walk(net, goal, w, _SLICE)
+                elif outcome in (MORE, STUCK) and net is self._net:
+                    # In circles on the spot, where many kinks meet: there are none where kinks are apart.
+                    net, outcome, last = self._parted(w.y), MORE, int(w.counts[ROUNDS]) + limit
+                    begin(net, goal, w)
+                else:
+                    break
                 if clock.over and outcome == MORE:
                     status = "time_limit"
                     break
@@ -140,8 +143,14 @@ class Walker:
                 w.y.copy(), -np.inf, -np.inf, int(w.counts[ROUNDS]) - first, self.method, "unbounded",
                 clock.elapsed - began, ray,
             )  # fmt: skip
-        self._warm = outcome == OPTIMAL
+        self._warm = outcome == OPTIMAL and net is self._net
         return self._answer(goal, status, first, clock.elapsed - began, gap)
+
+    def _parted(self, y: FloatArray) -> Packed:
+        """Return the network with its kinks moved at random, by far less than a gap shows."""
+        span = _PARTED * (np.abs(self._net.bias) + self._net.reach * max(1.0, float(np.abs(y).max())))
+        noise = np.random.default_rng(0).uniform(-1.0, 1.0, len(span))
+        return self._net._replace(bias=self._net.bias + span * noise)
 
     def _is_far(self, goal: Goal) -> bool:
         """Whether so much of what is held would be let go that it is better to begin afresh."""
@@ -182,7 +191,7 @@ class Walker:
         y = w.y.copy()
         radius = RADIUS * max(1.0, float(np.abs(y).max()))
         shift = self.network.output_bias
-        low = least(net, self._sizes, self._mass, goal, y, sigma, price, radius, self._factor)
+        low = least(net, self._sizes, goal, y, sigma, price, radius, self._factor)
         low += shift - self._factor * abs(shift)
         value = float(self.network(y)[0]) + float(goal.tilt @ y) + 0.5 * goal.curvature * float(y @ y)
         if status == "optimal" and not value - low <= gap * max(1.0, abs(value)):

@@ -15,7 +15,7 @@ from jensen.minimize._walk_passes import (
     refresh,
     sensitivity,
 )
-from jensen.minimize._walk_state import COUNT, SOUND, Goal, Walk
+from jensen.minimize._walk_state import COUNT, IDLE, SOUND, Goal, Walk
 from jensen.network import FloatArray
 
 _ENOUGH = 0.25
@@ -27,6 +27,7 @@ def begin(net: Packed, goal: Goal, w: Walk) -> None:
     """Start from `w.y`, with nothing held but the bounds that it stands on."""
     w.counts[COUNT] = 0
     w.counts[SOUND] = 0
+    w.counts[IDLE] = 0
     w.state[:] = OFF
     for i in range(net.inputs):
         w.bound[i] = 0

@@ -64,7 +64,6 @@ def dual_slopes(net: Packed, goal: Goal, w: Walk, sigma: FloatArray, price: Floa
 def least(
     net: Packed,
     sizes: Packed,
-    mass: FloatArray,
     goal: Goal,
     y: FloatArray,
     sigma: FloatArray,
@@ -78,8 +77,6 @@ def least(
     ----------
     net, sizes : Packed
         The network, and the same with absolute weights.
-    mass : (n,) array
-        Derivatives of `sizes` by the inputs, with all slopes 1.
     goal : Goal
     y : (n,) array
         The bound is tightest where this is close to the minimum.
@@ -97,12 +94,13 @@ def least(
     value[:n] = y
     total = linear_value(net, sigma, value) + np.dot(goal.tilt, y) + 0.5 * goal.curvature * np.dot(y, y)
     value[:n] = np.abs(y)
-    error = linear_value(sizes, np.ones(len(net.bias)), value)
+    error = linear_value(sizes, np.abs(sigma), value)
     error += np.dot(np.abs(goal.tilt), np.abs(y)) + goal.curvature * np.dot(y, y)
     adjoint = np.zeros(len(net.out))
     linear_slope(net, sigma, adjoint)
     slope = adjoint[:n] + goal.tilt + goal.curvature * y
-    around = mass + np.abs(goal.tilt) + goal.curvature * np.abs(y)
+    linear_slope(sizes, np.abs(sigma), adjoint)
+    around = adjoint[:n] + np.abs(goal.tilt) + goal.curvature * np.abs(y)
     if len(price) > 0:
         total += np.dot(price, np.dot(goal.rows, y) - goal.right)
         error += np.dot(price, goal.reach * (1.0 + np.abs(y).max()) + np.abs(goal.right))

@@ -17,7 +17,7 @@ from numba import njit
 
 from jensen.minimize._walk_active import hold, let_go, project, renew, reprice, slope_at, tilt_normals, worst
 from jensen.minimize._walk_passes import HELD, ON, Packed, normal_of, refresh, sensitivity
-from jensen.minimize._walk_state import COUNT, DROPS, FLIPS, ROUNDS, SOUND, Goal, Walk
+from jensen.minimize._walk_state import COUNT, DROPS, FLIPS, IDLE, ROUNDS, SOUND, Goal, Walk
 
 OPTIMAL, MORE, UNBOUNDED, STUCK = 0, 1, 2, 3
 """What `walk` ends with."""
@@ -29,6 +29,9 @@ _EAGER = 3.0
 """A row is let go before the end if its multiplier is off by this many times what is left to descend."""
 _EVERY = 8
 """Rounds between two looks at the multipliers."""
+_STILL = 1e-15
+_PATIENCE = 8
+"""So many kinks for each variable may be met on the spot before that counts as going in circles."""
 _REFRESH = 64
 """Rounds between two recomputations of what is otherwise updated."""
 
@@ -86,6 +89,7 @@ def descend(net: Packed, goal: Goal, w: Walk) -> tuple[int, int]:
     speed = np.abs(w.step).max()
     slope, length = np.dot(w.gradient, w.step), np.dot(w.step, w.step)
     outcome, bent, stale = _STOPPED, -1, False
+    still = _STILL * max(1.0, np.abs(w.y).max())
     while True:
         far, which, kind = next_kink(net, goal, w, speed)
         if goal.curvature > 0.0:
@@ -96,6 +100,7 @@ def descend(net: Packed, goal: Goal, w: Walk) -> tuple[int, int]:
         if which < 0:
             outcome = UNBOUNDED
             break
+        w.counts[IDLE] = w.counts[IDLE] + 1 if far * speed <= still else 0
         move(goal, w, far)
         slope += goal.curvature * far * length
         if kind == 1:
@@ -206,6 +211,8 @@ def walk(net: Packed, goal: Goal, w: Walk, rounds: int) -> int:
         outcome, bent = descend(net, goal, w)
         if outcome == UNBOUNDED:
             return UNBOUNDED
+        if w.counts[IDLE] > _PATIENCE * (net.inputs + 20):
+            return STUCK
         if outcome == _BENT:
             pending, is_bound = bent, False
             sign = 1.0 if w.state[bent] == ON else -1.0

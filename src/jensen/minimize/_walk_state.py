@@ -9,8 +9,9 @@ import numpy as np
 from jensen.minimize._walk_passes import Ints, Packed, States
 from jensen.network import FloatArray
 
-COUNT, SOUND, ROUNDS, FLIPS, DROPS = 0, 1, 2, 3, 4
-"""Entries of `Walk.counts`: rows held, how many of them are factored, rounds, kinks crossed, rows let go."""
+COUNT, SOUND, ROUNDS, FLIPS, DROPS, IDLE = 0, 1, 2, 3, 4, 5
+"""Entries of `Walk.counts`: rows held, how many of them are factored, rounds, kinks crossed, rows let go, and
+kinks met in a row without moving."""
 
 
 class Goal(NamedTuple):
@@ -99,7 +100,7 @@ def new_walk(net: Packed, rows: int) -> Walk:
         multiplier=np.zeros(n),
         gradient=np.zeros(n),
         step=np.zeros(n),
-        counts=np.zeros(5, dtype=np.int64),
+        counts=np.zeros(6, dtype=np.int64),
         dvalue=np.zeros(n + neurons),
         dz=np.zeros(neurons + rows),
         dh=np.zeros(n + neurons),
