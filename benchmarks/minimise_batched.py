@@ -50,8 +50,8 @@ def entropy(batch: int, repeats: int) -> None:
         relative = (found.gap / found.value.abs().clamp_min(1)).max().item()
         print(
             f"  FICNN, {initialisation} initialisation: {per:.3f} ms a problem, "
-            f"{PUBLISHED_MS / per:.1f} times the throughput of {PUBLISHED_MS} ms; one at a time {one:.2f} ms\n"
-            f"    evaluations: mean {found.iterations.double().mean():.1f}, most {found.iterations.max()}; "
+            f"{PUBLISHED_MS / per:.1f} times the throughput of {PUBLISHED_MS} ms; one at a time {one:.2f} ms"
+            f"\n    evaluations: mean {found.iterations.double().mean():.1f}, most {found.iterations.max()}; "
             f"largest gap / max(1, |value|) {relative:.1e}; finished {bool(found.converged.all())}"
         )
 
