@@ -14,8 +14,10 @@ from scipy.optimize import linprog
 import jensen
 from jensen.errors import ArgumentError, DomainError, NotConvexError
 from jensen.minimize._argmin import argmin
+from jensen.minimize._cuts import Cuts
 from jensen.minimize._exact_maps import exact_conjugate, exact_prox
 from jensen.minimize._lp import EpigraphLP
+from jensen.minimize._oracle import NetworkOracle
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._result import Minimum
 from jensen.minimize._walk import Walker
@@ -344,3 +346,20 @@ def test_larger_problem() -> None:
     net, domain = icnn(rng, 40, (120, 40)), jensen.Box(-1, 1)
     status, value = referee(net, np.zeros(40), domain)
     agrees(argmin(net, domain), status, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(20))
+def test_a_thousand_problems(block: int) -> None:
+    """All methods on larger networks, some of them with all kinks in one point."""
+    for seed in range(50 * block, 50 * block + 50):
+        rng = np.random.default_rng(5000 + seed)
+        n = int(rng.integers(1, 16))
+        widths = tuple(int(k) for k in rng.integers(1, 25, size=rng.integers(1, 5)))
+        net, domain = icnn(rng, n, widths, leaky=bool(rng.integers(2))), draw_domain(rng, n)
+        slope, inside = rng.normal(size=n) * rng.choice([0.0, 0.3, 3.0]), polyhedron(domain, n)
+        status, value = referee(net, slope, domain)
+        agrees(Walker(net, inside).solve(slope), status, value)
+        agrees(EpigraphLP(net, inside).solve(slope), status, value)
+        if n <= 6:
+            agrees(Cuts(NetworkOracle(net), inside).solve(slope), status, value)
