@@ -9,6 +9,7 @@ from jensen.minimize._walk_passes import (
     HELD,
     OFF,
     ON,
+    Ints,
     Packed,
     backward,
     evaluate,
@@ -63,26 +64,27 @@ def slope_at(net: Packed, goal: Goal, w: Walk) -> None:
 
 
 @njit(cache=True, nogil=True)
+def free_part(w: Walk) -> tuple[Ints, FloatArray]:
+    """Return the variables that no bound holds, and the factors with a column for each of them."""
+    n = len(w.y)
+    free = np.flatnonzero(w.bound == 0)
+    return free, w.q.reshape(n * n)[: n * len(free)].reshape(n, len(free))
+
+
+@njit(cache=True, nogil=True)
 def project(w: Walk) -> None:
     """Factor the held normals, and split the gradient into multipliers and the steepest descent."""
-    k, n = w.counts[COUNT], len(w.y)
-    free = 0
-    for i in range(n):
-        w.step[i] = 0.0
-        if w.bound[i] == 0:
-            w.step[i] = -w.gradient[i]
-            free += 1
+    k = w.counts[COUNT]
+    free, factors = free_part(w)
+    step = -w.gradient[free]
     for j in range(w.counts[SOUND], k):
-        q = w.normals[j].copy()
-        for i in range(n):
-            if w.bound[i] != 0:
-                q[i] = 0.0
-        w.r[j, :j] = 0.0
+        q = w.normals[j][free]
         size = np.dot(q, q)
+        w.r[j, :j] = 0.0
         if j > 0:
             for _ in range(2):
-                c = np.dot(w.q[:j], q)
-                q -= np.dot(c, w.q[:j])
+                c = np.dot(factors[:j], q)
+                q -= np.dot(c, factors[:j])
                 w.r[j, :j] += c
                 left = np.dot(q, q)
                 if left > _ENOUGH * size:
@@ -90,19 +92,21 @@ def project(w: Walk) -> None:
                 size = left
         size = np.sqrt(np.dot(q, q))
         w.r[j, j] = size
-        w.q[j] = q / size if size > 0.0 else q
+        factors[j] = q / size if size > 0.0 else q
     w.counts[SOUND] = k
     if k > 0:
-        c = np.dot(w.q[:k], w.step)
-        w.step[:] -= np.dot(c, w.q[:k])
-        again = np.dot(w.q[:k], w.step)
-        w.step[:] -= np.dot(again, w.q[:k])
+        c = np.dot(factors[:k], step)
+        step -= np.dot(c, factors[:k])
+        again = np.dot(factors[:k], step)
+        step -= np.dot(again, factors[:k])
         c += again
         for j in range(k - 1, -1, -1):
             w.multiplier[j] = c[j] / w.r[j, j] if w.r[j, j] > 0.0 else 0.0
             c[:j] -= w.multiplier[j] * w.r[j, :j]
-        if k >= free:
-            w.step[:] = 0.0
+        if k >= len(free):
+            step[:] = 0.0
+    w.step[:] = 0.0
+    w.step[free] = step
 
 
 @njit(cache=True, nogil=True)

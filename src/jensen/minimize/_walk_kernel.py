@@ -15,7 +15,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from jensen.minimize._walk_active import hold, let_go, project, renew, reprice, slope_at, tilt_normals, worst
+from jensen.minimize._walk_active import (
+    free_part,
+    hold,
+    let_go,
+    project,
+    renew,
+    reprice,
+    slope_at,
+    tilt_normals,
+    worst,
+)
 from jensen.minimize._walk_passes import HELD, ON, Packed, normal_of, refresh, sensitivity
 from jensen.minimize._walk_state import COUNT, DROPS, FLIPS, IDLE, ROUNDS, SOUND, Goal, Walk
 
@@ -152,7 +162,8 @@ def settle(net: Packed, goal: Goal, w: Walk) -> None:
         c = np.zeros(k)
         for j in range(k):
             c[j] = (-w.z[w.held[j]] - np.dot(w.r[j, :j], c[:j])) / w.r[j, j]
-        w.y[:] += np.dot(c, w.q[:k])
+        free, factors = free_part(w)
+        w.y[free] += np.dot(c, factors[:k])
         for i in range(net.inputs):
             if w.bound[i] == 0:
                 w.y[i] = min(max(w.y[i], goal.lo[i]), goal.hi[i])

@@ -53,7 +53,8 @@ class Walk(NamedTuple):
     held : (n,) int array
         The neurons and rows that are held; those whose normals never change come first.
     normals, q, r : (n, n) arrays
-        Row by row the normals of what is held, and the factors of their free columns, normals = r @ q.
+        Row by row the normals of what is held, and the factors of their free columns, normals = r @ q; see
+        `free_part` for how q is stored.
     multiplier : (n,) array
     gradient : (n,) array
         Of everything but the held neurons.
