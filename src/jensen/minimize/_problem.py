@@ -80,7 +80,7 @@ def pose(
     """
     if verdict is not None and not isinstance(verdict, Verdict):
         raise ArgumentError(f"verdict must be what jensen.check returned, got a {type(verdict).__name__}")
-    if "torch" in sys.modules and callable(f) and not isinstance(f, (ReLUNetwork, Lowered)):
+    if _is_torch_function(f):
         problem, known = _of_torch(f, domain, x, shape)
     elif x is not None:
         raise ArgumentError(
@@ -92,6 +92,13 @@ def pose(
     if not (assume_convex or known):
         _require_convex(f, problem, domain, x, verdict)
     return problem
+
+
+def _is_torch_function(f: Any) -> bool:
+    """Whether f is called on tensors, rather than read by `as_network`."""
+    if (torch := sys.modules.get("torch")) is None or isinstance(f, (ReLUNetwork, Lowered)):
+        return False
+    return callable(f) and not isinstance(f, torch.export.ExportedProgram)
 
 
 def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> tuple[Problem, bool]:
