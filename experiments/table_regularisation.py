@@ -3,9 +3,10 @@
 After table 1 of Gagneux, Massias, Soubies and Gribonval, "How to improve the expressivity of convex ReLU
 networks": a random convex piecewise-linear target on [-10, 10]^2, hidden layers (4, 8) without skips, l1
 loss, 10 initialisations shared by all. The published target is not known; here it is the maximum of 12
-random affine functions. Rows: unconstrained; ICNN, from the shared weights and from its own initialisation;
-the published regulariser with all frontiers enumerated; certified training. For each the mean squared error
-on 20 000 points and the number of runs that `jensen.check` proves convex.
+random affine functions. Rows: unconstrained; ICNN, from the shared weights and from its own
+initialisation, the latter also with three times the steps, because certified training takes more than twice
+the time; the published regulariser with all frontiers enumerated; certified training. For each the mean
+squared error on 20 000 points and the number of runs that `jensen.check` proves convex.
 Run `python -m experiments.table_regularisation`; about five minutes on one core.
 """
 
@@ -15,7 +16,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from jensen.training import ExactConvexityPenalty, fit_convex
 SIDE, WIDTHS = 10.0, (4, 8)
 RATE = 1e-2
 BOX = jensen.Box(-SIDE, SIDE)
+OWN, LONGER = "ICNN, own initialisation", "ICNN, own initialisation, three times the steps"
 PUBLISHED = {"unconstrained": "0.90 ± 0.53", "ICNN": "1.71 ± 0.90", "regularised": "0.84 ± 0.73"}
 
 Data = tuple[Tensor, Tensor]
@@ -81,7 +83,7 @@ def icnn(seed: int) -> FICNN:
 def run(kind: str, data: Data, steps: int, weight: float, seed: int) -> nn.Module:
     """Train one network."""
     net: nn.Module
-    if kind == "ICNN, own initialisation":
+    if kind in (OWN, LONGER):
         torch.manual_seed(seed)
         net = FICNN(2, WIDTHS, skips=False)
     else:
@@ -93,7 +95,7 @@ def run(kind: str, data: Data, steps: int, weight: float, seed: int) -> nn.Modul
     if kind == "regularised":
         exact = ExactConvexityPenalty(net, BOX, refresh=5)
         penalty = lambda: weight * exact()  # noqa: E731
-    train(net, data, steps, seed, penalty)
+    train(net, data, 3 * steps if kind == LONGER else steps, seed, penalty)
     return net
 
 
@@ -132,19 +134,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     function = target(options.target)
     x, fresh = points(4000, 1), points(20_000, 2)
     data, truth = (x, function(x)), function(fresh)
-    kinds = ("unconstrained", "ICNN", "ICNN, own initialisation", "regularised", "certified")
+    kinds = ("unconstrained", "ICNN", OWN, LONGER, "regularised", "certified")
     first: dict[str, nn.Module] = {}
     print("| network | MSE, mean ± std | median | provably convex | seconds a run | published MSE |")
     print("| --- | --- | --- | --- | --- | --- |")
     for kind in kinds:
-        errors, proved, begin = [], 0, perf_counter()
+        errors, proved, begin = [], 0, process_time()
         for seed in range(options.runs):
             net = run(kind, data, options.steps, options.weight, seed)
-            first.setdefault(kind, net)
+            if kind != LONGER:
+                first.setdefault(kind, net)
             with torch.no_grad():
                 errors.append(float((net(fresh) - truth).square().mean()))
             proved += jensen.check(net, BOX, exact=True, time_limit=60.0).kind == "convex"
-        taken = (perf_counter() - begin) / options.runs
+        taken = (process_time() - begin) / options.runs
         print(
             f"| {kind} | {mean(errors):.2f} ± {stdev(errors):.2f} | {median(errors):.2f} | "
             f"{proved} of {options.runs} | {taken:.0f} | {PUBLISHED.get(kind, '')} |",
