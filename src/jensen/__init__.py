@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen import nn, training
+    from jensen import minimize, nn, training
     from jensen.calculus import Atom, Curvature, curvature, register_atom
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         JournalError,
         ModelFileError,
         NetworkError,
+        NotConvexError,
         UnsupportedOperatorError,
     )
     from jensen.geometry import Regions, regions
@@ -55,6 +56,7 @@ _HOMES = {
         "JournalError",
         "ModelFileError",
         "NetworkError",
+        "NotConvexError",
         "UnsupportedOperatorError",
     ),
     "jensen.geometry": ("Regions", "regions"),
@@ -80,7 +82,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = ("nn", "training")
+_ROOMS = ("minimize", "nn", "training")
 
 __all__ = [
     "ArgumentError",
@@ -99,6 +101,7 @@ __all__ = [
     "ModelFileError",
     "NetworkError",
     "NeuronReport",
+    "NotConvexError",
     "Polytope",
     "Progress",
     "ReLUNetwork",
@@ -118,6 +121,7 @@ __all__ = [
     "load_domain",
     "load_model",
     "load_network",
+    "minimize",
     "nn",
     "plot_jumps",
     "plot_regions",
