@@ -16,6 +16,7 @@ from oracle import oracle_is_convex, witness_complaint
 import jensen
 from jensen.certify import _branch
 from jensen.certify._branch import Search, Tree
+from jensen.certify._choice import complete_stages
 from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._falsify import Falsifier
 from jensen.certify._pieces import pieces
@@ -291,3 +292,13 @@ def test_witnesses_at_the_ends_of_the_range_of_floats(weights: Any, biases: Any)
     verdict = jensen.check(jensen.from_arrays(weights, biases))
     assert verdict.kind == "not_convex"
     assert "NOT CONVEX" in str(verdict)
+
+
+def test_domains_with_many_corners_are_not_enumerated() -> None:
+    """65,536 corners of a box would be found before any clock is read."""
+    for d, expected in ((4, "enumerate"), (16, "branch")):
+        network = jensen.from_arrays([np.ones((3, d)), np.ones((3, 3)), np.ones((1, 3))])
+        assert complete_stages("auto", network, jensen.Box(0.0, 1.0))[-1][0] == expected
+        cube = jensen.Polytope(np.concatenate([np.eye(d), -np.eye(d)]), np.ones(2 * d))
+        assert complete_stages("auto", network, cube)[-1][0] == expected
+        assert complete_stages("auto", network, jensen.WholeSpace())[-1][0] == "enumerate"

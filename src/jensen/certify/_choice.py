@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from math import comb, inf
+from math import ceil, comb, inf
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from jensen.network import ReLUNetwork
+import numpy as np
+
+from jensen.network import Domain, ReLUNetwork
 
 Method: TypeAlias = Literal["auto", "branch", "enumerate"]
 
@@ -17,18 +19,23 @@ TINY_COUNT = 400
 """Regions up to which enumeration in exact arithmetic is the quickest complete stage."""
 RATIONAL_CELLS, ASKED_CELLS = 1_000_000, 10_000_000
 """Matrix entries up to which certificates are made; where they are asked for. Beyond, signs must do."""
+BOX_CORNERS, CORNERS = 11, 1 << 15
+"""Inputs with bounds up to which the corners of a box, 2 to that power, are found in a second; and how many
+corners a polytope may have."""
 COMPILING = 15.0
 """Seconds that the enumeration's compilation takes, once per machine."""
 
 
 def complete_stages(
-    method: Method, network: ReLUNetwork
+    method: Method, network: ReLUNetwork, domain: Domain
 ) -> list[tuple[Literal["branch", "enumerate"], float]]:
     """Choose what decides the rest, as stages and their seconds; the last one has no limit of its own."""
     if method == "branch":
         return [("branch", inf)]
-    if method == "enumerate" or is_easily_enumerated(network):
+    if method == "enumerate" or is_easily_enumerated(network, domain):
         return [("enumerate", inf)]
+    if has_many_corners(domain, network.input_size):
+        return [("branch", inf)]
     seconds = regions_at_most(network) / REGIONS_PER_SECOND
     if seconds > 3600:
         return [("branch", inf)]
@@ -39,10 +46,24 @@ def complete_stages(
     ]
 
 
-def is_easily_enumerated(network: ReLUNetwork) -> bool:
+def is_easily_enumerated(network: ReLUNetwork, domain: Domain) -> bool:
     """Whether walking all frontiers costs next to nothing."""
+    if has_many_corners(domain, network.input_size):
+        return False
     regions = regions_at_most(network)
     return regions <= TINY_COUNT or (is_compiled() and regions < 0.5 * REGIONS_PER_SECOND)
+
+
+def has_many_corners(domain: Domain, d: int) -> bool:
+    """Whether the domain alone, before any neuron cuts it, is too much for double description."""
+    lo, hi = domain.bounds(d)
+    rows = len(domain.inequalities(d)[0])
+    if not rows:
+        return int((np.isfinite(lo) | np.isfinite(hi)).sum()) > BOX_CORNERS
+    facets = rows + int(np.isfinite(lo).sum() + np.isfinite(hi).sum())
+    # The upper bound theorem (McMullen, 1970).
+    most = sum(comb(facets - half, facets - d) for half in (ceil(d / 2), d // 2 + 1) if facets >= d)
+    return most > CORNERS
 
 
 def is_easily_proved(network: ReLUNetwork, asked: bool = False) -> bool:

@@ -86,12 +86,12 @@ class Pipeline:
             ("falsify", self._falsify),
             ("bound", self._bound),
         ]
-        if method == "branch" or not is_easily_enumerated(self.network):
+        if method == "branch" or not is_easily_enumerated(self.network, self.domain):
             stages.append(("descend", self._descend))
         complete = {"branch": self._branch, "enumerate": self._enumerate}
         stages += [
             (name, partial(complete[name], patience))
-            for name, patience in complete_stages(method, self.network)
+            for name, patience in complete_stages(method, self.network, self.domain)
         ]
         if self.certify is not False:
             stages.append(("prove", self._prove))
