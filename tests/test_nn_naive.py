@@ -13,12 +13,15 @@ PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 
 def test_examples() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     first: dict[str, Any] = {}
     exec(blocks[0], first)
     assert first["values"].shape == (4,)
+    relay: dict[str, Any] = {}
+    exec(blocks[1], relay)
+    assert jensen.check(relay["plain"], exact=True).kind == "convex"
     second: dict[str, Any] = {}
-    exec(blocks[1], second)
+    exec(blocks[2], second)
     kinds = {name: [verdict.kind for verdict in second[name]] for name in ("before", "after", "ours")}
     assert kinds["before"] == kinds["ours"] == ["convex"] * 4
     assert "not_convex" in kinds["after"]
