@@ -16,10 +16,10 @@ from time import process_time
 
 import numpy as np
 import torch
-from experiments.convex_targets import TARGETS, draw
 from torch import Tensor, nn
 
 import jensen
+from experiments.convex_targets import TARGETS, draw
 from jensen.nn import FICNN, SkipMLP
 from jensen.training import FitResult, fit_convex
 

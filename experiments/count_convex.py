@@ -22,13 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from experiments.counting._decide import decide_block
 from experiments.counting._draws import BLOCK, INITS, Cell
 from experiments.counting._figures import FIGURES, Domain, Figure, picture, table
 from experiments.counting._journal import Journal, Key
-from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from experiments.counting._decide import AFFINE, BOXED, ICNN, NEITHER, WHOLE, decide_block
-from experiments.counting._draws import BLOCK, Cell, draw_block, layers, network
-from experiments.counting._published import calls_convex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import jensen
+from experiments.counting._decide import AFFINE, BOXED, ICNN, NEITHER, WHOLE, decide_block
+from experiments.counting._draws import BLOCK, Cell, draw_block, layers, network
+from experiments.counting._published import calls_convex
 from jensen.certify import Verdict
 from jensen.network import FloatArray
 

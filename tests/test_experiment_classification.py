@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from experiments.classification import (
     CLASSIFIERS,
     DATA,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import jensen
 from experiments import count_convex
 from experiments.counting._decide import (
     AFFINE,
@@ -25,8 +27,6 @@ from experiments.counting._draws import INITS, Cell, are_icnns, draw, draw_block
 from experiments.counting._journal import Journal
 from experiments.counting._kernel import CONVEX, OPEN, VIOLATED
 from experiments.counting._published import calls_convex
-
-import jensen
 
 CELLS = [
     Cell("normal", 2, (2, 2)),

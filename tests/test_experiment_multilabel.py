@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+import jensen
 from experiments.multilabel import Journal, main
 from experiments.tagging._data import Rows, load
 from experiments.tagging._models import Energy, FeedForward, Settings
@@ -21,8 +23,6 @@ from experiments.tagging._training import (
     loss_of,
     run,
 )
-
-import jensen
 from jensen.errors import ArgumentError
 
 SMALL = Settings(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models.penalty import SkipMLP, frontier_adjoints, max_affine, random_chords
 
 import jensen
 from jensen.network import load_model
+from models.penalty import SkipMLP, frontier_adjoints, max_affine, random_chords
 
 MODELS = Path(__file__).parent.parent / "models"
 SQUARE = jensen.Box(0.0, 1.0)
