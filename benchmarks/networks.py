@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.penalty import Recipe, SkipMLP, fit, max_affine
 
 from jensen.network import Box, FloatArray, ReLUNetwork, from_arrays
+from models.penalty import Recipe, SkipMLP, fit, max_affine
 
 DATA = Path(__file__).parent / "data"
 FACTORS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
