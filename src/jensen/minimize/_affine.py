@@ -13,6 +13,8 @@ from jensen.network import FloatArray, ReLUNetwork
 
 RADIUS = 1e3
 """How far lower bounds reach along unbounded variables, in units of max(1, |y|)."""
+LEFT_OVER = 1e4
+"""A slope along an unbounded variable counts as rounding up to so many times the bound on its own error."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Affine:
 def box_minimum(affine: Affine, inside: Polyhedron, y: FloatArray, curvature: float = 0.0) -> float:
     """Least value of affine(w) + (curvature / 2) |w - y|^2 over the bounds of a domain, less rounding errors.
 
-    Without curvature, variables without bound move within `RADIUS` max(1, |y|) of y.
+    Without curvature, variables without bound move within `RADIUS` max(1, |y|) of y, and the answer is -inf
+    where more than rounding is left of the slope along them.
     """
     radius = np.inf if curvature > 0 else RADIUS * max(1.0, float(np.abs(y).max(initial=0.0)))
     left = np.where(np.isfinite(inside.lo), np.minimum(inside.lo - y, 0.0), -radius)
@@ -68,6 +71,9 @@ def box_minimum(affine: Affine, inside: Polyhedron, y: FloatArray, curvature: fl
         down, up = np.clip(-high / curvature, left, 0.0), np.clip(-low / curvature, 0.0, right)
         falls = np.minimum(down * (high + curvature / 2 * down), up * (low + curvature / 2 * up))
     else:
+        endless = np.where(affine.slope < 0, np.isinf(inside.hi), np.isinf(inside.lo))
+        if (endless & (np.abs(affine.slope) > LEFT_OVER * affine.slope_error)).any():
+            return -np.inf
         falls = np.minimum(low * right, high * left)
     total = float(np.minimum(falls, 0.0).sum())
     allowance = affine.error + 4.0 * (len(y) + 4) * EPS * (abs(affine.value) + abs(total))

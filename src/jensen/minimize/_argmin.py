@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any, Literal, TypeAlias
-
-import numpy as np
 
 from jensen.certify import Verdict
 from jensen.certify._arguments import check_seconds
 from jensen.certify._progress import Clock
-from jensen.errors import ArgumentError
+from jensen.errors import ArgumentError, JensenError
+from jensen.minimize._arguments import as_domain, as_positive
 from jensen.minimize._cuts import Cuts
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._lp import EpigraphLP
@@ -19,7 +17,8 @@ from jensen.minimize._polyhedron import Polyhedron, polyhedron
 from jensen.minimize._problem import Problem, as_start, pose
 from jensen.minimize._result import Minimum
 from jensen.minimize._walk import LARGEST, Walker, packed_size
-from jensen.network import Domain, WholeSpace
+from jensen.network import Domain
+from jensen.network._numbers import as_floats
 
 Method: TypeAlias = Literal["auto", "walk", "lp", "cuts"]
 METHODS = ("auto", "walk", "lp", "cuts")
@@ -101,16 +100,13 @@ def argmin(
     """
     if method not in METHODS:
         raise ArgumentError(f"method must be one of {', '.join(METHODS)}, got {method!r:.80}")
-    if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not (isfinite(gap) and gap > 0):
-        raise ArgumentError(f"gap must be a positive number, got {gap!r:.80}")
-    if domain is not None and not isinstance(domain, Domain):
-        raise ArgumentError(f"domain must be a Box, Polytope or WholeSpace, not a {type(domain).__name__}")
+    gap, where = as_positive(gap, "gap"), as_domain(domain)
     if progress is not None and not callable(progress):
         raise ArgumentError(f"progress must be a function of one Minimum, got {progress!r:.80}")
-    clock, where = Clock(check_seconds(time_limit)), WholeSpace() if domain is None else domain
-    shape = None if start is None else tuple(np.shape(start))
-    problem = pose(f, where, x, assume_convex, verdict, shape)
-    point = as_start(start, problem.size)
+    clock = Clock(check_seconds(time_limit))
+    given = None if start is None else as_floats(start, "start", ArgumentError)
+    problem = pose(f, where, x, assume_convex, verdict, None if given is None else given.shape)
+    point = as_start(given, problem.size)
     inside = polyhedron(where, problem.size)
     engine = make_engine(problem, inside, method)
     found = engine.solve(None, problem.curvature, point, gap, clock, progress)
@@ -120,7 +116,12 @@ def argmin(
         and isinstance(engine, Walker)
         and not problem.curvature
     ):
-        found = EpigraphLP(engine.network, inside).solve(None, 0.0, found.point, gap, clock, progress)
+        try:
+            other = EpigraphLP(engine.network, inside).solve(None, 0.0, found.point, gap, clock, progress)
+        except JensenError:
+            return found  # numbers that HiGHS does not take; what the walk says is valid
+        if other.status in ("optimal", "unbounded", "infeasible") or not other.gap >= found.gap:
+            return other
     return found
 
 

@@ -10,6 +10,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from jensen.errors import ArgumentError, DomainError
+from jensen.minimize._arguments import as_count, as_tolerance
 from jensen.minimize._newton import minimise_by_newton
 from jensen.minimize._proximal import minimise_by_proximal_bundle
 from jensen.minimize._separable import Nothing
@@ -86,10 +87,7 @@ def minimize_batch(
     """
     if method not in _METHODS:
         raise ArgumentError(f"method must be one of {_METHODS}, got {method!r:.80}")
-    if not tolerance >= 0 or max_iterations < 1:
-        raise ArgumentError(
-            f"tolerance must be nonnegative and max_iterations at least 1, got {tolerance}, {max_iterations}"
-        )
+    tolerance, max_iterations = as_tolerance(tolerance), as_count(max_iterations, "max_iterations")
     bounds, middle = domain, None
     if isinstance(domain, Polytope):
         middle, bounds = _middle(domain), _bounding_box(domain)
@@ -121,7 +119,7 @@ def minimize_batch(
 
 
 def _middle(domain: Polytope) -> FloatArray:
-    """Find the centre of the largest ball in a polytope."""
+    """Find a point near the centre of the largest ball in a polytope, on no particular hyperplane."""
     n, lengths = domain.A.shape[1], np.linalg.norm(domain.A, axis=1)
     found = linprog(
         np.append(np.zeros(n), -1.0),
@@ -134,7 +132,8 @@ def _middle(domain: Polytope) -> FloatArray:
         raise DomainError("the polytope is empty")
     if not found.x[-1] > 1e-9:
         raise DomainError("the polytope has no interior: use its equations to eliminate variables")
-    return found.x[:n]
+    away = np.random.default_rng(0).uniform(-0.5, 0.5, n) * found.x[-1] / np.sqrt(n)
+    return found.x[:n] + away
 
 
 def _bounding_box(domain: Polytope) -> Box:

@@ -48,7 +48,7 @@ def minimise_by_bundle(
     pieces : PieceRecord, optional
         Takes note of all cuts, and of the weights in the end; none are merged then.
     """
-    y = term.middle() if start is None else start
+    y = problem.beside(term.middle() if start is None else start)
     record = Record(y)
     alive = torch.arange(problem.batch, device=y.device)
     slopes, offsets = y.new_empty(problem.batch, 0, problem.size), y.new_empty(problem.batch, 0)
@@ -81,7 +81,7 @@ def minimise_by_bundle(
         point = maximise_over_simplex(
             slopes, offsets, term, weights, _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted)
         )
-        y, weights = point.y, point.weights
+        y, weights = problem.beside(point.y), point.weights
         linear = (point.slope * y).sum(1)
         low = point.offset + term.minimum(point.slope)
         record.rise(alive, low - rounding(point.offset, linear, low))

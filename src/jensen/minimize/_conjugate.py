@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from jensen.errors import ArgumentError
+from jensen.minimize._arguments import as_count, as_positive, as_tolerance
 from jensen.minimize._regularised import Accuracy, Term, argmin, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, TorchProblem, torch_problem
@@ -63,9 +63,8 @@ def prox(
     >>> denoise(torch.randn(3, 4)).shape
     torch.Size([3, 4])
     """
-    if not 0 < step < float("inf"):
-        raise ArgumentError(f"the step of a proximal map must be a positive number, got {step!r:.80}")
-    accuracy = Accuracy(tolerance, max_iterations)
+    step = as_positive(step, "step")
+    accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
 
     def proximal(point: Tensor, x: Tensor | None = None) -> Tensor:
         problem = _problem(f, domain, x, point, assume_convex)
@@ -119,7 +118,7 @@ def conjugate(
     >>> f_star(torch.randn(3, 4)).shape
     torch.Size([3])
     """
-    accuracy = Accuracy(tolerance, max_iterations)
+    accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
 
     def value(slope: Tensor, x: Tensor | None = None) -> Tensor:
         problem = _problem(f, domain, x, slope, assume_convex, linear=-slope)

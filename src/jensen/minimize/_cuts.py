@@ -12,7 +12,7 @@ from jensen.minimize._affine import Affine, box_minimum
 from jensen.minimize._icnn import EPS
 from jensen.minimize._masters import LinearMaster, QuadraticMaster
 from jensen.minimize._oracle import Oracle
-from jensen.minimize._polyhedron import Polyhedron, feasible_point
+from jensen.minimize._polyhedron import Polyhedron, feasible_point, generic_point
 from jensen.minimize._recession import is_ray
 from jensen.minimize._result import Minimum, Status, empty_domain
 from jensen.minimize._walk import Walker
@@ -48,6 +48,7 @@ class Cuts:
         self._masters: dict[bool, LinearMaster | QuadraticMaster] = {}
         self._cuts: list[tuple[Affine, FloatArray]] = []
         self._best: FloatArray | None = None
+        self.anchor: FloatArray | None = None
 
     def solve(
         self,
@@ -73,6 +74,8 @@ class Cuts:
         centre = feasible_point(self.inside, np.asarray(near, dtype=np.float64))
         if centre is None:
             return empty_domain(n, self.method, clock.elapsed - began)
+        if self.anchor is None:
+            self.anchor = generic_point(self.inside, centre, np.random.default_rng(0))
         if self.scout is not None:
             centre = self._scouted(centre, tilt, curvature, clock)
         run = _Run(self, tilt, curvature, centre, gap)
@@ -103,6 +106,18 @@ class Cuts:
             self.oracle.support(p)[0] + float(tilt @ p) + 0.5 * curvature * float(p @ p) for p in (centre, y)
         )
         return y if there < here else centre
+
+    def pulled_inside(self, y: FloatArray) -> FloatArray:
+        """Move a point that breaks rows by the tolerance of the model towards the anchor."""
+        inside, anchor = self.inside, self.anchor
+        if inside.is_box or anchor is None:
+            return y
+        excess, room = inside.rows @ y - inside.right, inside.right - inside.rows @ anchor
+        wanting = (excess > 0) & (room > 0)
+        if not wanting.any():
+            return y
+        share = float((excess[wanting] / (excess[wanting] + room[wanting])).max())
+        return y + min(share * (1 + 1e-6) + 8 * EPS, 0.5) * (anchor - y)
 
     def master(self, curved: bool) -> LinearMaster | QuadraticMaster:
         """Return the model of all cuts, for goals with a quadratic term or without."""
@@ -162,7 +177,7 @@ class _Run:
 
     def probe(self, y: FloatArray) -> float:
         """Evaluate the goal at a point, and keep the cut."""
-        value, affine, point = self.cuts.oracle.support(y)
+        value, affine, point = self.cuts.oracle.support(y, self.cuts.anchor)
         self.cuts.add(affine, point)
         self.idle = np.append(self.idle, 0)
         self.iterations += 1
@@ -191,6 +206,7 @@ class _Run:
         if hindered and promised <= 0.1 * self.gap * scale:
             self.radius *= 8.0
             return self._far_out()
+        y = self.cuts.pulled_inside(y)
         value = self.probe(y)
         gained = self.best - value
         if value < self.best:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from jensen.network import FloatArray, Layer, ReLUNetwork
 
 
@@ -35,5 +33,5 @@ def skeleton(f: Any, slope: float = 0.0) -> ReLUNetwork:
 
 
 def _array(parameter: Any) -> FloatArray:
-    values: FloatArray = parameter.detach().cpu().numpy().astype(np.float64)
+    values: FloatArray = parameter.detach().cpu().double().numpy()
     return values

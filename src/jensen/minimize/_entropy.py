@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jensen.errors import ArgumentError
+from jensen.minimize._arguments import as_count, as_positive, as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._separable import Entropy
 from jensen.minimize._torch_convex import Function
@@ -44,7 +44,7 @@ def minimize_entropy(
     linear : (batch, *shape) tensor, optional
     weight : float, default 1.0
     start : (batch, *shape) tensor, optional
-        Where the first evaluation is made, in the box; its centre by default.
+        Where the first evaluation is made, moved into the box; its centre by default.
     batch : int, optional
         Number of problems where no tensor tells it.
     tolerance : float, default 1e-9
@@ -72,11 +72,8 @@ def minimize_entropy(
     The bundle entropy method of Amos, Xu and Kolter, "Input Convex Neural Networks", ICML 2017. The dual
     problem of all samples is solved at once, by an interior point method.
     """
-    if not weight > 0 or not tolerance >= 0 or max_iterations < 1:
-        raise ArgumentError(
-            "weight must be positive, tolerance nonnegative and max_iterations at least 1, got "
-            f"{weight}, {tolerance} and {max_iterations}"
-        )
+    weight, tolerance = as_positive(weight, "weight"), as_tolerance(tolerance)
+    max_iterations = as_count(max_iterations, "max_iterations")
     problem = torch_problem(
         f,
         Box(0.0, 1.0) if domain is None else domain,
@@ -87,6 +84,9 @@ def minimize_entropy(
         assume_convex=assume_convex,
     )
     term = Entropy.of(problem, weight)
-    first = None if start is None else start.detach().reshape(problem.batch, -1).to(problem.lo)
+    first = None
+    if start is not None:
+        first = start.detach().reshape(problem.batch, -1).to(problem.lo)
+        first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
     with weights_at_rest(f):
         return minimise_by_bundle(problem.frozen(), term, tolerance, max_iterations, first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,12 @@ from numpy.typing import ArrayLike
 from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.minimize._argmin import METHODS, Method, make_engine
+from jensen.minimize._arguments import as_domain, as_positive
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._problem import pose
 from jensen.minimize._result import Minimum, Status
-from jensen.network import Domain, FloatArray, WholeSpace
+from jensen.network import Domain, FloatArray
+from jensen.network._numbers import as_floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class _Map:
     ) -> None:
         if method not in METHODS:
             raise ArgumentError(f"method must be one of {', '.join(METHODS)}, got {method!r:.80}")
-        where = WholeSpace() if domain is None else domain
+        gap, where = as_positive(gap, "gap"), as_domain(domain)
         self.problem = pose(f, where, x, assume_convex, verdict)
         self.inside = polyhedron(where, self.problem.size)
         self.curvature, self.gap = self.problem.curvature + curvature, gap
@@ -69,16 +70,24 @@ class _Map:
 
     def rows(self, values: ArrayLike, what: str) -> FloatArray:
         """Read a batch of vectors, or one."""
-        given = np.asarray(values, dtype=np.float64)
-        size = self.problem.size
-        batch = given.reshape(-1, size) if given.size and given.size % size == 0 else given
-        if batch.ndim != 2 or batch.shape[1] != size or not np.isfinite(batch).all():
-            raise ArgumentError(f"{what} must be finite, of shape (batch, {size}), got {given.shape}")
-        return batch
+        given = as_floats(values, what, ArgumentError)
+        size, shape = self.problem.size, self.problem.shape
+        if given.shape in ((size,), shape):
+            given = given.reshape(1, size)
+        if given.shape[1:] not in ((size,), shape):
+            raise ArgumentError(f"{what} must have the shape (batch, {size}), got {given.shape}")
+        if not np.isfinite(given).all():
+            raise ArgumentError(f"{what} must be finite, and some are not")
+        return np.ascontiguousarray(given.reshape(len(given), size))
 
     def solve(self, slopes: FloatArray) -> list[Minimum]:
         """Solve for each slope, each beginning with what the last one left."""
-        return [self.engine.solve(slope, self.curvature, gap=self.gap) for slope in slopes]
+        solved: list[Minimum] = []
+        for slope in slopes:
+            solved.append(self.engine.solve(slope, self.curvature, gap=self.gap))
+            if solved[-1].status == "interrupted":
+                raise KeyboardInterrupt  # the engine stops at the first; the caller wants all to stop
+        return solved
 
     def batch(self, solved: list[Minimum], value: FloatArray) -> Batch:
         """Put the answers side by side."""
@@ -203,7 +212,5 @@ def exact_prox(
     NotConvexError, ArgumentError, DomainError, NetworkError, UnsupportedOperatorError, ModelFileError
         As `argmin` does.
     """
-    is_number = isinstance(step, (int, float)) and not isinstance(step, bool)
-    if not is_number or not (isfinite(step) and step > 0):
-        raise ArgumentError(f"step must be a positive number, got {step!r:.80}")
-    return ExactProx(f, domain, x, method, gap, assume_convex, verdict, 1.0 / step)
+    weight = 1.0 / as_positive(step, "step")
+    return ExactProx(f, domain, x, method, gap, assume_convex, verdict, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from numpy.typing import ArrayLike
 
 from jensen.certify._highs import quiet_highs
 from jensen.errors import ArgumentError, JensenError
+from jensen.minimize._arguments import as_domain
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._lp import Epigraph, linear_program
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._problem import pose
 from jensen.network import Domain, WholeSpace
+from jensen.network._numbers import as_floats
 
 _FORMATS = (".lp", ".mps")
 
@@ -50,7 +53,7 @@ def write_lp(f: Any, domain: Domain | None, path: str | PathLike[str], x: Any = 
     file = Path(path)
     if file.suffix.lower() not in _FORMATS:
         raise ArgumentError(f"the file must end in {' or '.join(_FORMATS)}, got {file.name!r}")
-    where = WholeSpace() if domain is None else domain
+    where = as_domain(domain)
     problem = pose(f, where, x, assume_convex=True)
     network = problem.network
     if network is None:
@@ -65,7 +68,11 @@ def write_lp(f: Any, domain: Domain | None, path: str | PathLike[str], x: Any = 
     names += [f"h{k}_{i}" for k, width in enumerate(network.widths, 1) for i in range(width)]
     for column, name in enumerate(names):
         highs.passColName(column, name)
-    if highs.writeModel(str(file)) == highspy.HighsStatus.kError or not file.is_file():
+    try:  # HiGHS ends the process where it cannot open a file
+        file.open("wb").close()
+    except OSError as error:
+        raise JensenError(f"cannot write {file}: {error.strerror}") from error
+    if highs.writeModel(str(file)) == highspy.HighsStatus.kError:
         raise JensenError(f"HiGHS cannot write {file}")
 
 
@@ -96,10 +103,12 @@ def is_tight(f: Any, y: ArrayLike, value: float, x: Any = None, *, tolerance: fl
     ArgumentError, NetworkError, UnsupportedOperatorError, ModelFileError
         If f cannot be read, or y does not fit.
     """
-    point = np.asarray(y, dtype=np.float64)
+    point = as_floats(y, "y", ArgumentError)
     problem = pose(f, WholeSpace(), x, assume_convex=True, shape=point.shape)
-    if point.size != problem.size:
-        raise ArgumentError(f"y has {point.size} entries, and the network {problem.size} inputs")
+    if point.size != problem.size or not np.isfinite(point).all():
+        raise ArgumentError(f"y must hold {problem.size} finite numbers, as many as the network has inputs")
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentError(f"value must be a number, got {value!r:.80}")
     flat = point.reshape(-1)
     real = problem.oracle.support(flat)[0] + 0.5 * problem.curvature * float(flat @ flat)
-    return bool(abs(value - real) <= tolerance * max(1.0, abs(real)))
+    return bool(abs(float(value) - real) <= tolerance * max(1.0, abs(real)))

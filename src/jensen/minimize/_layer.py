@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
+from jensen.minimize._arguments import as_count, as_positive, as_tolerance
 from jensen.minimize._regularised import REGULARISERS, Accuracy, Regulariser, Term, argmin, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, torch_problem
@@ -86,19 +87,14 @@ class ArgminLayer(nn.Module):
             raise ArgumentError(f"f must be a torch.nn.Module, not a {type(f).__name__}")
         if regulariser is not None and regulariser not in REGULARISERS:
             raise ArgumentError(f"regulariser must be one of {REGULARISERS} or None, got {regulariser!r:.80}")
-        if not weight > 0 or not tolerance >= 0 or max_iterations < 1 or not step > 0:
-            raise ArgumentError(
-                "weight and step must be positive, tolerance nonnegative, max_iterations at least 1, got "
-                f"{weight}, {step}, {tolerance} and {max_iterations}"
-            )
-        if unrolled is not None and unrolled < 1:
-            raise ArgumentError(f"unrolled must be at least 1, got {unrolled}")
+        weight, step = as_positive(weight, "weight"), as_positive(step, "step")
+        unrolled = None if unrolled is None else as_count(unrolled, "unrolled")
         self.f = f
         self.domain: Bounds = (
             domain if domain is not None else Box(0.0, 1.0) if regulariser == "entropy" else WholeSpace()
         )
         self.regulariser, self.weight, self.unrolled, self.step = regulariser, weight, unrolled, step
-        self.accuracy = Accuracy(tolerance, max_iterations)
+        self.accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
         self.assume_convex, self.smooth = assume_convex, smooth
         if unrolled is None:
             has_kinks(cast(Function, f), smooth)

@@ -113,7 +113,8 @@ class EpigraphLP:
         self.network, self.inside = network, inside
         self.epigraph = Epigraph(network)
         self.highs: Any = quiet_highs()
-        self.highs.passModel(linear_program(self.epigraph, inside))
+        if self.highs.passModel(linear_program(self.epigraph, inside)) == highspy.HighsStatus.kError:
+            raise JensenError("HiGHS takes no weights or bounds as large as these (beyond 1e15)")
 
     def solve(
         self,
@@ -223,7 +224,12 @@ class EpigraphLP:
     def _unbounded(self, tilt: FloatArray, pivots: int, clock: Clock, began: float) -> Minimum:
         n = self.network.input_size
         _, has_ray, found = self.highs.getPrimalRay()
-        if not has_ray or not falls(self.network, self.inside, tilt, ray := np.array(found[:n])):
+        ray = np.array(found[:n]) if has_ray else np.zeros(n)
+        if not len(self.epigraph.below) + len(self.inside.right):  # HiGHS has no rays without rows
+            cost = self.epigraph.cost[:n] + tilt
+            endless = np.where(cost < 0, np.isinf(self.inside.hi), np.isinf(self.inside.lo))
+            ray = np.where(endless, -np.sign(cost), 0.0)
+        if not falls(self.network, self.inside, tilt, ray):
             raise JensenError("HiGHS calls the programme unbounded, but its ray does not show it")
         columns = self.highs.getSolution().col_value
         y = np.array(columns[:n]) if columns else np.zeros(n)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jensen.minimize._bundle import Record, rounding
 from jensen.minimize._separable import Entropy, Nothing, Proximity, Separable
-from jensen.minimize._torch_problem import TorchProblem
+from jensen.minimize._torch_problem import TorchProblem, require_finite
 from jensen.minimize._torch_result import BatchedMinimum
 
 _ARMIJO = 1e-4
@@ -45,7 +45,7 @@ def minimise_by_newton(
         A number with which f is strongly convex; on an unbounded domain without r there are no lower
         bounds otherwise, and steps end where the gradient is as small as rounding.
     """
-    y = term.middle() if start is None else start
+    y = problem.beside(term.middle() if start is None else start)
     record = Record(y)
     alive = torch.arange(problem.batch, device=y.device)
     inside = isinstance(term, Entropy)
@@ -67,7 +67,7 @@ def minimise_by_newton(
         y_next, moved = _search(problem, term, y, total, gradient, direction, inside, noise)
         record.close(alive[done])
         rest = torch.nonzero(~done & moved)[:, 0]
-        alive, y = alive[rest], y_next[rest]
+        alive, y = alive[rest], problem.beside(y_next)[rest]
         if len(rest) < len(done):
             problem, term = problem.take(rest), term.take(rest)
     return record.result(problem.shape)
@@ -108,7 +108,12 @@ def second_order(problem: TorchProblem, y: Tensor) -> tuple[Tensor, Tensor, Tens
     with torch.enable_grad():
         point = y.detach().requires_grad_(True)
         value = problem.values(point)
-        (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+        if not value.requires_grad:
+            return value, torch.zeros_like(y), y.new_zeros(batch, n, n)
+        (slope,) = torch.autograd.grad(
+            value.sum(), point, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+        require_finite(value, slope)
         if not slope.requires_grad:
             return value.detach(), slope.detach(), y.new_zeros(batch, n, n)
         rows = torch.eye(n, dtype=y.dtype, device=y.device)[:, None].expand(n, batch, n)

@@ -34,8 +34,17 @@ class Oracle(ABC):
     size: int
 
     @abstractmethod
-    def support(self, y: FloatArray) -> tuple[float, Affine, FloatArray]:
+    def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
         """Compute the value at y, and an affine function below the convex one that touches it at or near y.
+
+        Parameters
+        ----------
+        y : (n,) array
+            In the domain.
+        anchor : (n,) array, optional
+            A point of the domain in general position. Where y may be on several kinks, the gradient is taken
+            a little towards it: inside the domain, for beyond it the function need not be convex. Without it
+            the affine function means nothing at kinks.
 
         Returns
         -------
@@ -55,13 +64,12 @@ class NetworkOracle(Oracle):
     """A ReLU network that is known to be convex, whatever the signs of its weights.
 
     At a point on several kinks the pattern that a forward pass reads off need not be that of any region, and
-    its gradient no subgradient: such points are moved by 1e-9 in a random direction first.
+    its gradient no subgradient: such points are moved by 1e-9 first.
     """
 
     def __init__(self, network: ReLUNetwork) -> None:
         self.network, self.size = network, network.input_size
         self._factor = rounding_factor(network)
-        self._rng = np.random.default_rng(0)
         self._sizes = [
             ({k: magnitudes(w) for k, w in layer.weights.items()}, np.abs(layer.bias))
             for layer in network.layers
@@ -77,14 +85,14 @@ class NetworkOracle(Oracle):
                 mass[k] += np.asarray(w.T @ onward)
         self._mass = mass[0]
 
-    def support(self, y: FloatArray) -> tuple[float, Affine, FloatArray]:
+    def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
         point = y
         pre, out = self.network.forward(point[None])
         value = float(out[0])
         reaches, size = self._reaches(point)
-        if any((np.abs(z[0]) <= _NEAR * reach).any() for z, reach in zip(pre, reaches, strict=True)):
-            span = _NUDGE * max(1.0, float(np.abs(y).max()))
-            point = y + self._rng.uniform(-span, span, len(y))
+        near = any((np.abs(z[0]) <= _NEAR * reach).any() for z, reach in zip(pre, reaches, strict=True))
+        if near and anchor is not None:
+            point = nudged(y, anchor)
             pre, out = self.network.forward(point[None])
         slope = self.network.backward(self.network.slopes(pre))[0][0]
         return value, Affine(float(out[0]), slope, self._factor * size, self._factor * self._mass), point
@@ -113,27 +121,41 @@ class TorchOracle(Oracle):
     f : callable
         Maps (1, *shape) float64 tensors to one value.
     shape : tuple of int
+    exact : bool, default False
+        Whether torch's gradient is a subgradient everywhere. It is in architectures that are convex by
+        construction; at a kink of others it need not be (relu(y) - relu(-y) has the gradient 0 at 0), and
+        gradients are taken a little beside all points.
     """
 
-    def __init__(self, f: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
-        self.f, self.shape = f, shape
+    def __init__(self, f: Callable[[Any], Any], shape: tuple[int, ...], exact: bool = False) -> None:
+        self.f, self.shape, self.exact = f, shape, exact
         self.size = int(np.prod(shape))
 
-    def support(self, y: FloatArray) -> tuple[float, Affine, FloatArray]:
+    def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
+        if self.exact or anchor is None or np.array_equal(y, anchor):
+            value, affine = self._touch(y)
+            return value, affine, y
+        point = nudged(y, anchor)
+        return self._touch(y)[0], self._touch(point)[1], point
+
+    def _touch(self, y: FloatArray) -> tuple[float, Affine]:
         import torch
 
         point = torch.from_numpy(y.copy()).reshape(1, *self.shape).requires_grad_(True)
         with torch.enable_grad():
             value = self.f(point)
-            if value.numel() != 1:
-                raise ArgumentError(f"f must have one value for each point, got shape {tuple(value.shape)}")
-            (slope,) = torch.autograd.grad(value.reshape(()), point, allow_unused=True)
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+                raise ArgumentError(f"f must map a tensor of points to one value for each, got {got}")
+            slope = None
+            if value.requires_grad:
+                (slope,) = torch.autograd.grad(value.reshape(()), point, allow_unused=True)
         gradient = np.zeros(self.size) if slope is None else slope.reshape(-1).numpy().astype(np.float64)
         number = float(value.detach())
         if not (np.isfinite(number) and np.isfinite(gradient).all()):
             raise ArgumentError(f"f or its gradient is not finite at {np.array2string(y, threshold=6)}")
         eps = 8.0 * float(np.finfo(np.float64).eps)
-        return number, Affine(number, gradient, eps * abs(number), eps * np.abs(gradient)), y
+        return number, Affine(number, gradient, eps * abs(number), eps * np.abs(gradient))
 
     def recession(self, ray: FloatArray, y: FloatArray) -> float:
         """Estimate the rate from values far out: the last of growing steps, +inf where it does not settle."""
@@ -141,3 +163,13 @@ class TorchOracle(Oracle):
         near, middle, far = (self.support(y + t * ray)[0] for t in (reach, 2 * reach, 4 * reach))
         first, second = (middle - near) / reach, (far - middle) / (2 * reach)
         return second if abs(second - first) <= 1e-3 * abs(second) else np.inf
+
+
+def nudged(y: FloatArray, anchor: FloatArray) -> FloatArray:
+    """Move a point by 1e-9, relative to max(1, |y|), towards another."""
+    step = anchor - y
+    longest = float(np.abs(step).max(initial=0.0))
+    if longest == 0.0:
+        return y
+    span = _NUDGE * max(1.0, float(np.abs(y).max()))
+    return y + min(span / longest, 0.5) * step

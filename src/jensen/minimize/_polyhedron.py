@@ -67,8 +67,11 @@ def polyhedron(domain: Domain, d: int) -> Polyhedron:
             hi[j] = min(hi[j], right[i])
         else:
             lo[j] = max(lo[j], -right[i])
-    kept = ~single
-    return Polyhedron(lo, hi, np.ascontiguousarray(rows[kept]), np.ascontiguousarray(right[kept]))
+    rows, right = rows[~single], right[~single]
+    # Tolerances of linear programming are absolute. Powers of two do not round.
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    unit = np.exp2(-np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).clip(2.0**-1000, 2.0**1000)
+    return Polyhedron(lo, hi, np.ascontiguousarray(rows * unit[:, None]), right * unit)
 
 
 def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
@@ -90,7 +93,42 @@ def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
     y = np.clip(near, inside.lo, inside.hi)
     if inside.is_box or (inside.rows @ y <= inside.right).all():
         return y
-    n, m = len(y), len(inside.right)
+    found = _deepest(inside)
+    return None if found is None else found[0]
+
+
+def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator) -> FloatArray | None:
+    """Draw a point of the relative interior, on no particular hyperplane; None if the polyhedron is empty.
+
+    Parameters
+    ----------
+    inside : Polyhedron
+    near : (n,) array
+        In the polyhedron; says where along unbounded variables.
+    rng : Generator
+
+    Raises
+    ------
+    JensenError
+        If HiGHS does not tell.
+    """
+    reach = 1.0 + np.abs(near)
+    lo = np.where(np.isfinite(inside.lo), inside.lo, np.minimum(near, inside.hi) - reach)
+    hi = np.where(np.isfinite(inside.hi), inside.hi, np.maximum(near, inside.lo) + reach)
+    if inside.is_box:
+        return lo + rng.uniform(0.25, 0.75, len(lo)) * (hi - lo)
+    found = _deepest(inside)
+    if found is None:
+        return None
+    centre, room = found
+    step = rng.uniform(-1.0, 1.0, len(lo)) * room / np.sqrt(len(lo))
+    # Rows are `room` away from the centre, bounds need not be.
+    return np.clip(centre + 0.5 * np.clip(step, lo - centre, hi - centre), inside.lo, inside.hi)
+
+
+def _deepest(inside: Polyhedron) -> tuple[FloatArray, float] | None:
+    """Find a point as far as possible from all rows, up to 1, and that distance; None if there is none."""
+    n, m = len(inside.lo), len(inside.right)
     program = highspy.HighsLp()
     program.num_col_, program.num_row_ = n + 1, m
     program.col_cost_ = np.append(np.zeros(n), -1.0)
@@ -111,5 +149,5 @@ def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
         return None
     if status != highspy.HighsModelStatus.kOptimal:
         raise JensenError(f"HiGHS finds no point of the domain and does not call it empty: {status}")
-    point: FloatArray = np.clip(np.array(highs.getSolution().col_value[:n]), inside.lo, inside.hi)
-    return point
+    columns = np.array(highs.getSolution().col_value)
+    return np.clip(columns[:n], inside.lo, inside.hi), float(columns[n])

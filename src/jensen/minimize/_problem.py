@@ -14,7 +14,7 @@ from jensen.errors import ArgumentError, DomainError, JensenError, NotConvexErro
 from jensen.minimize._dense_network import dense_network
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._oracle import NetworkOracle, Oracle, TorchOracle
-from jensen.network import Box, Domain, Lowered, ReLUNetwork, WholeSpace, as_network
+from jensen.network import Box, Domain, FloatArray, Lowered, ReLUNetwork, WholeSpace, as_network
 
 CHECK_SECONDS = 10.0
 """How long `check` may take where nothing else tells that a function is convex."""
@@ -113,7 +113,7 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
             raise ArgumentError("a PICNN is a function of x and y: pass x")
         known = 1 in f.convex_arguments
         like = next(f.parameters())
-        f, x = f.at(torch.as_tensor(x).to(like).reshape(-1)), None
+        f, x = f.at(_fixed(x).to(like).reshape(-1)), None
     elif isinstance(f, Architecture):
         known = f.convex_arguments == (0,)
     if x is None and isinstance(f, torch.nn.Module):
@@ -125,7 +125,17 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
         if network is not None:
             return Problem(network, curvature, NetworkOracle(network), network.input_shape), known
     one = shape or _shape(f if x is None else None, domain)
-    return Problem(None, 0.0, TorchOracle(_in_double(f, x), one), one), known
+    return Problem(None, 0.0, TorchOracle(_in_double(f, x), one, exact=known), one), known
+
+
+def _fixed(x: Any) -> Any:
+    """Read the argument that is held fixed as a tensor."""
+    import torch
+
+    try:
+        return torch.as_tensor(x).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"x is no tensor or array of numbers: {error}") from error
 
 
 def _without_quadratic(f: Any) -> Any:
@@ -160,7 +170,7 @@ def _in_double(f: Any, x: Any) -> Any:
         g.requires_grad_(False)
     if x is None:
         return g
-    fixed = torch.as_tensor(x)
+    fixed = _fixed(x)
     fixed = fixed.double() if fixed.is_floating_point() else fixed
     batch = fixed.unsqueeze(0)
     return lambda y: g(batch, y)
@@ -223,7 +233,7 @@ def _covers(known: Domain, asked: Domain, d: int) -> bool:
     return bool((low <= lo).all() and (hi <= high).all())
 
 
-def as_start(start: Any, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def as_start(start: FloatArray | None, size: int) -> FloatArray | None:
     """Read a starting point.
 
     Raises
@@ -233,10 +243,7 @@ def as_start(start: Any, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | N
     """
     if start is None:
         return None
-    try:
-        point = np.array(start, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"start is no array of numbers: {error}") from error
+    point = np.array(start).reshape(-1)
     if point.size != size or not np.isfinite(point).all():
         raise ArgumentError(f"start must hold {size} finite numbers, got {point.size}")
     return point

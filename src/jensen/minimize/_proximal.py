@@ -50,12 +50,13 @@ def minimise_by_proximal_bundle(
     rows : (m, n) and (m,) tensors, optional
         Constraints A y <= b of all samples.
     start : (batch, n) tensor, optional
-        Where to begin, strictly inside the rows; the middle of the box by default.
+        Where to begin, strictly inside the rows and on no kink; the middle of the box by default.
     max_cuts : int, default 32
         With as many cuts those of least weight give way to the combined one.
     """
     nothing = Nothing(problem.lo, problem.hi)
     y = nothing.middle() if start is None else start
+    y = problem.beside(y) if rows is None else y
     record, batch = Record(y), problem.batch
     count = 0 if rows is None else len(rows[1])
     A = y.new_zeros(0, problem.size) if rows is None else rows[0]
@@ -122,8 +123,7 @@ def minimise_by_proximal_bundle(
         low = point.offset + nothing.minimum(point.slope)
         record.rise(alive, low - rounding(point.offset, linear, low))
         promised = (record.value[alive] - point.offset - linear).clamp_min(torch.finfo(y.dtype).tiny)
-        if count:
-            y = _pulled_inside(y, inner, A, b)
+        y = problem.beside(_pulled_inside(y, inner, A, b), inner) if count else problem.beside(y)
     return record.result(problem.shape)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
+from jensen.minimize._arguments import as_count, as_positive, as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._layer import ArgminLayer
 from jensen.minimize._separable import Entropy
@@ -65,15 +66,12 @@ class MaxMarginLoss(nn.Module):
         assume_convex: bool = False,
     ) -> None:
         super().__init__()
-        if not margin >= 0 or not weight > 0 or not tolerance >= 0 or max_iterations < 1:
-            raise ArgumentError(
-                "margin and tolerance must be nonnegative, weight positive and max_iterations at least 1: "
-                f"{margin}, {tolerance}, {weight} and {max_iterations}"
-            )
         if reduction not in ("mean", "sum", "none"):
             raise ArgumentError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r:.80}")
-        self.f, self.margin, self.weight, self.reduction = f, margin, weight, reduction
-        self.tolerance, self.max_iterations, self.assume_convex = tolerance, max_iterations, assume_convex
+        self.f, self.reduction, self.assume_convex = f, reduction, assume_convex
+        self.margin, self.weight = as_tolerance(margin, "margin"), as_positive(weight, "weight")
+        self.tolerance = as_tolerance(tolerance)
+        self.max_iterations = as_count(max_iterations, "max_iterations")
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         """Compute the loss.

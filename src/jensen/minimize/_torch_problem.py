@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from jensen.errors import ArgumentError, DomainError
+from jensen.minimize._arguments import as_count
 from jensen.minimize._frozen import freeze
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.network import Box, Domain, WholeSpace
@@ -38,6 +39,9 @@ class TorchProblem:
         The box; infinite where there is no bound.
     shape : tuple of int
         Shape of one y.
+    vouched : bool, default False
+        Whether f is convex only by the caller's word. Then torch's gradient at a kink need not be a
+        subgradient (relu(y) - relu(-y) has the gradient 0 at 0), see `beside`.
     """
 
     f: Function
@@ -46,6 +50,7 @@ class TorchProblem:
     lo: Tensor
     hi: Tensor
     shape: tuple[int, ...]
+    vouched: bool = False
 
     @property
     def batch(self) -> int:
@@ -61,17 +66,19 @@ class TorchProblem:
         """Restrict to some of the problems."""
         x = None if self.x is None else self.x[index]
         linear = None if self.linear is None else self.linear[index]
-        return TorchProblem(self.f, x, linear, self.lo[index], self.hi[index], self.shape)
+        return replace(self, x=x, linear=linear, lo=self.lo[index], hi=self.hi[index])
 
     def frozen(self) -> TorchProblem:
         """Give the same problems, with all that depends on x alone computed once."""
         f, x = freeze(self.f, self.x)
-        return TorchProblem(f, x, self.linear, self.lo, self.hi, self.shape)
+        return replace(self, f=f, x=x)
 
     def values(self, y: Tensor) -> Tensor:
         """Values at flat points (batch, n), differentiable."""
         shaped = y.reshape(y.shape[0], *self.shape)
         value = self.f(shaped) if self.x is None else self.f(self.x, shaped)
+        if not isinstance(value, Tensor):
+            raise ArgumentError(f"f must return a tensor, not a {type(value).__name__}")
         if value.shape != y.shape[:1]:
             raise ArgumentError(
                 f"f must map a batch of {y.shape[0]} to as many values, got {tuple(value.shape)}"
@@ -79,16 +86,46 @@ class TorchProblem:
         return value if self.linear is None else value + (self.linear * y).sum(1)
 
     def evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and subgradients at flat points (batch, n)."""
+        """Values and subgradients at flat points (batch, n).
+
+        Raises
+        ------
+        ArgumentError
+            If some are not finite.
+        """
         if y.shape[0] == 0:
             return y.new_zeros(0), torch.zeros_like(y)
         # With gradients switched on even where weights come in: what parametrize caches here must not
         # have lost its graph for a caller who trains under the same cache.
         with torch.enable_grad():
             point = y.detach().requires_grad_(True)
-            value = self.values(point)
-            (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
-        return value.detach(), torch.zeros_like(y) if gradient is None else gradient
+            value, gradient = self.values(point), None
+            if value.requires_grad:
+                (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+        slope = torch.zeros_like(y) if gradient is None else gradient
+        require_finite(value, slope)
+        return value.detach(), slope
+
+    def beside(self, y: Tensor, anchor: Tensor | None = None) -> Tensor:
+        """Move points off the kinks of an f that is convex by the caller's word, by less than tolerances.
+
+        Parameters
+        ----------
+        y : (batch, n) tensor
+        anchor : (batch, n) tensor, optional
+            Towards where: points of the domain in general position; such points of the box by default.
+        """
+        if not self.vouched:
+            return y
+        if anchor is None:
+            low = torch.where(torch.isfinite(self.lo), self.lo, torch.minimum(y, self.hi) - 1 - y.abs())
+            high = torch.where(torch.isfinite(self.hi), self.hi, torch.maximum(y, self.lo) + 1 + y.abs())
+            share = torch.rand(y.shape[1], generator=torch.Generator().manual_seed(0)).to(y)
+            anchor = low + (0.25 + 0.5 * share) * (high - low)
+        step = anchor - y
+        size = y.abs().amax(1, keepdim=True).clamp_min(1.0) if y.shape[1] else y[:, :0]
+        longest = step.abs().amax(1, keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
+        return y + (torch.finfo(y.dtype).eps ** 0.8 * size / longest).clamp_max(0.5) * step
 
     def shaped(self, y: Tensor) -> Tensor:
         """Flat points as (batch, *shape)."""
@@ -133,21 +170,43 @@ def torch_problem(
         If the domain is no box, is empty, or has another number of variables.
     """
     require_convex(f, 1 if x is None else 2, assume_convex)
+    for tensor, name in ((x, "x"), (linear, "linear"), (like, "the points")):
+        _require_batch(tensor, name)
+    if isinstance(f, Architecture):
+        _require_fit(f, x)
     tensors = [t for t in (linear, like) if t is not None]
     if shape is None:
         shape = tensors[0].shape[1:] if tensors else _shape_of(f, domain)
     size = tuple(int(n) for n in shape)
     counts = {len(t) for t in (x, *tensors) if t is not None}
+    if batch is not None:
+        counts.add(as_count(batch, "batch", 0))
     if len(counts) > 1:
-        raise ArgumentError(f"x, linear and points must be of one batch, got {sorted(counts)}")
-    count = counts.pop() if counts else 1 if batch is None else batch
+        raise ArgumentError(f"x, linear, points and batch must agree on the batch, got {sorted(counts)}")
+    count = counts.pop() if counts else 1
     for tensor in tensors:
         if tuple(tensor.shape) != (count, *size):
             raise ArgumentError(f"expected a tensor of shape {(count, *size)}, got {tuple(tensor.shape)}")
     reference = _reference(f, x, *tensors)
     lo, hi = box_of(domain, count, size, reference)
     flat = None if linear is None else linear.detach().reshape(count, -1).to(reference)
-    return TorchProblem(f, None if x is None else x.detach(), flat, lo, hi, size)
+    known = isinstance(f, Architecture) and (0 if x is None else 1) in f.convex_arguments
+    return TorchProblem(f, None if x is None else x.detach(), flat, lo, hi, size, not known)
+
+
+def require_finite(value: Tensor, slope: Tensor) -> None:
+    """Refuse values and gradients that are none.
+
+    Raises
+    ------
+    ArgumentError
+        If some are NaN or infinite.
+    """
+    if not bool(torch.isfinite(value).all() & torch.isfinite(slope).all()):
+        raise ArgumentError(
+            "f or its gradient is NaN or infinite at a point of the domain: look at f's weights, x, linear "
+            "and the starting point"
+        )
 
 
 def box_of(domain: Bounds, batch: int, shape: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,7 +227,10 @@ def box_of(domain: Bounds, batch: int, shape: tuple[int, ...], like: Tensor) -> 
         raise DomainError(f"a domain is a Box, a WholeSpace or a pair (lo, hi), got {domain!r:.80}")
     sides = []
     for side in domain:
-        tensor = torch.as_tensor(side, dtype=like.dtype, device=like.device).detach()
+        try:
+            tensor = torch.as_tensor(side, dtype=like.dtype, device=like.device).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DomainError(f"a bound is no number or tensor: {side!r:.80}") from error
         try:
             sides.append(tensor.expand(batch, *shape).reshape(batch, n))
         except RuntimeError as error:
@@ -193,6 +255,23 @@ def weights_at_rest(f: Function) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _require_batch(tensor: Tensor | None, name: str) -> None:
+    if tensor is not None and (not isinstance(tensor, Tensor) or tensor.ndim == 0):
+        got = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ArgumentError(f"{name} must be a tensor whose first axis is the batch, got {got}")
+
+
+def _require_fit(f: Architecture, x: Tensor | None) -> None:
+    """Refuse an x that the architecture cannot take, before solvers take the architecture apart."""
+    if x is None:
+        return
+    if isinstance(f, PICNN) and tuple(x.shape[1:]) != (f.x_features,):
+        raise ArgumentError(f"x must have the shape (batch, {f.x_features}), got {tuple(x.shape)}")
+    weight = next(f.parameters(), x)
+    if x.dtype != weight.dtype:
+        raise ArgumentError(f"x holds {x.dtype} and f {weight.dtype}: pass x.to({weight.dtype})")
 
 
 def _reference(f: Function, *tensors: Tensor | None) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from jensen.minimize._affine import LEFT_OVER
 from jensen.minimize._walk_active import reprice
 from jensen.minimize._walk_passes import HELD, ON, Packed, matrix
 from jensen.minimize._walk_state import COUNT, Goal, Walk
@@ -116,6 +117,8 @@ def least(
             total += fall * (slope[i] + 0.5 * goal.curvature * fall)
             error += abs(fall) * around[i]
         else:
+            if abs(slope[i]) > LEFT_OVER * pad and (goal.hi[i] if slope[i] < 0 else -goal.lo[i]) == np.inf:
+                return -np.inf  # more than rounding is left of the slope along an unbounded variable
             low = min((slope[i] - pad) * right, (slope[i] + pad) * left)
             total += min(low, 0.0)
             error += abs(low)

@@ -1,0 +1,64 @@
+"""What the functions of this room accept for numbers, counts and domains."""
+
+from __future__ import annotations
+
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+from jensen.errors import ArgumentError
+from jensen.network import Domain, WholeSpace
+
+
+def as_positive(value: Any, what: str) -> float:
+    """Read a positive finite number.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and value > 0):
+        raise ArgumentError(f"{what} must be a positive number, got {value!r:.80}")
+    return float(value)
+
+
+def as_tolerance(value: Any, what: str = "tolerance") -> float:
+    """Read a finite number that may be 0.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and value >= 0):
+        raise ArgumentError(f"{what} must be a number of at least 0, got {value!r:.80}")
+    return float(value)
+
+
+def as_count(value: Any, what: str, least: int = 1) -> int:
+    """Read an integer that is not too small.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ArgumentError(f"{what} must be an integer of at least {least}, got {value!r:.80}")
+    return int(value)
+
+
+def as_domain(domain: Any) -> Domain:
+    """Read a domain; the whole space for None.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if domain is None:
+        return WholeSpace()
+    if not isinstance(domain, Domain):
+        raise ArgumentError(f"domain must be a Box, Polytope or WholeSpace, not a {type(domain).__name__}")
+    return domain
