@@ -37,7 +37,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.tagging._data import TRAINING_ROWS, load
 from experiments.tagging._models import Settings
-from experiments.tagging._training import MODELS, Figures, run
+from experiments.tagging._training import KINDS, LOSSES, Figures, run
 from jensen.errors import ArgumentError
 
 PUBLISHED = {"feed-forward": 0.396, "ICNN": 0.415, "SPEN": 0.422}
@@ -89,7 +89,7 @@ def table(figures: Sequence[Figures]) -> str:
         "| model | example F1 | label F1 | example F1, threshold 1/2 | on validation rows | CPU s a seed |"
     ]
     lines.append("| --- | --- | --- | --- | --- | --- |")
-    for name in MODELS:
+    for name in [f"{kind}, {loss}" for loss in LOSSES for kind in KINDS]:
         if mine := [f for f in figures if f.model == name]:
             cells = [
                 cell([getattr(f, field) for f in mine])
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("path", type=Path, help="bibtex.arff, or the folder that holds it")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--epochs", type=int, default=Settings.epochs, help="of the feed-forward networks")
     parser.add_argument("--tuning-epochs", type=int, default=Settings.tuning_epochs, help="of the PICNNs")
     parser.add_argument("--training-rows", type=int, default=TRAINING_ROWS)
@@ -121,21 +121,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         journal = Journal(options.journal, {**asdict(settings), "training_rows": options.training_rows})
     except ArgumentError as error:
         parser.error(str(error))
-    todo = [(name, seed) for seed in range(options.seeds) for name in options.models]
+    todo = [(loss, seed) for seed in range(options.seeds) for loss in options.losses]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            for name, seed in todo:
-                if (name, seed) in journal.figures:
+            for loss, seed in todo:
+                if (f"{KINDS[-1]}, {loss}", seed) in journal.figures:
                     continue
-                more = settings.tuning_epochs if name.startswith("PICNN") else 0
-                task = bar.add_task(f"{name}, seed {seed}", total=settings.epochs + more)
-                journal.add(run(name, seed, training, test, settings, partial(bar.advance, task)))
+                task = bar.add_task(f"{loss}, seed {seed}", total=settings.epochs + settings.tuning_epochs)
+                for figures in run(loss, seed, training, test, settings, partial(bar.advance, task)):
+                    journal.add(figures)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    print(table([journal.figures[key] for key in todo]))
+    print(table([journal.figures[f"{kind}, {loss}", seed] for loss, seed in todo for kind in KINDS]))
     return 0
 
 

@@ -13,6 +13,7 @@ from experiments.tagging._data import Rows
 from jensen.minimize import ArgminLayer, minimize_entropy
 from jensen.nn import PICNN
 
+TOLERANCE = 1e-8
 START = 0.3
 """Size of what is added to a feed-forward network's energy at first."""
 
@@ -27,26 +28,26 @@ class Settings:
         Hidden layers.
     epochs, tuning_epochs : int
         The most for the feed-forward networks, and for the PICNNs that start there.
-    rate, tuning_rate, decay : float
-        Of AdamW; the decay is of the first layer and the feed-forward network.
+    rate, tuning_rate : float
+        Of Adam.
     word_dropout, dropout : float
         Of the inputs and of the first hidden layer.
     f1_share : float
         Of 1 - F1 in the losses that hold it.
-    batch : int
+    batch, tuning_batch : int
     """
 
     width: int = 600
     label_width: int = 159
-    epochs: int = 30
-    tuning_epochs: int = 5
-    rate: float = 1e-3
-    tuning_rate: float = 1e-4
-    decay: float = 1e-2
+    epochs: int = 15
+    tuning_epochs: int = 3
+    rate: float = 5e-3
+    tuning_rate: float = 1e-3
     word_dropout: float = 0.3
-    dropout: float = 0.5
+    dropout: float = 0.7
     f1_share: float = 0.9
-    batch: int = 128
+    batch: int = 64
+    tuning_batch: int = 128
 
 
 class Words(nn.Module):
@@ -55,8 +56,7 @@ class Words(nn.Module):
     def __init__(self, n_words: int, settings: Settings) -> None:
         super().__init__()
         self.table = nn.EmbeddingBag(n_words + 1, settings.width, mode="sum", padding_idx=n_words)
-        # As for a linear layer over inputs of length 1.
-        nn.init.normal_(self.table.weight, std=1.0)
+        nn.init.normal_(self.table.weight, std=0.3)
         with torch.no_grad():
             self.table.weight[n_words] = 0.0
         self.bias = nn.Parameter(torch.zeros(settings.width))
@@ -85,7 +85,10 @@ class FeedForward(nn.Module):
 class Energy(nn.Module):
     """argmin over y of f(x, y) - H(y), with a PICNN f that begins as a feed-forward network.
 
-    The first layer of the path of x stands before the PICNN, so that dropout has one mask a solve.
+    The first layer of the path of x stands before the PICNN, so that dropout has one mask a solve. What else
+    depends on x alone, but for the slopes of y that the feed-forward network has, stays as it begins: trained
+    on a few thousand rows it overfits. So f(x, y) = g(y) - <S u(x) + s, y> with a convex g of two hidden
+    layers. It is minimised in double precision, which its gradients need.
     """
 
     def __init__(self, start: FeedForward, settings: Settings) -> None:
@@ -93,8 +96,13 @@ class Energy(nn.Module):
         self.encoder = copy.deepcopy(start.encoder)
         n_labels, width = start.out.out_features, settings.width
         self.net = PICNN(width, n_labels, (settings.width, settings.label_width), (width, width))
-        self.layer = ArgminLayer(self.net, tolerance=1e-5, max_iterations=30)
+        self.layer = ArgminLayer(self.net, tolerance=TOLERANCE, max_iterations=60)
         self._start(start.out)
+        self.net.double()
+        still = (self.net.x_path, self.net.gates, self.net.scales[:-1], self.net.contexts)
+        for part in still:
+            part.requires_grad_(False)
+        cast(nn.Linear, self.net.contexts[0]).bias.requires_grad_(True)
 
     @torch.no_grad()
     def _start(self, out: nn.Linear) -> None:
@@ -122,11 +130,13 @@ class Energy(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         """Compute outputs (n, n_labels) in (0, 1)."""
-        u = self.encoder(rows)
+        u = self.encoder(rows).double()
+        y: Tensor
         if torch.is_grad_enabled():
-            y: Tensor = self.layer(u)
-            return y
-        return minimize_entropy(self.net, u, tolerance=1e-5, max_iterations=60).point
+            y = self.layer(u)
+        else:
+            y = minimize_entropy(self.net, u, tolerance=TOLERANCE, max_iterations=60).point
+        return y.to(rows.labels)
 
 
 Model: TypeAlias = FeedForward | Energy

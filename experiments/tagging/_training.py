@@ -36,22 +36,17 @@ def train(
     rows: Rows,
     loss: Callable[[Tensor, Tensor], Tensor],
     epochs: int,
-    rate: float,
     settings: Settings,
     after: Callable[[int], None] | None = None,
 ) -> None:
-    """Train with AdamW, and call `after` at the end of each epoch."""
-    plain = model.encoder if isinstance(model, Energy) else model
-    held = {id(p) for p in plain.parameters()}
-    groups = [
-        {"params": list(plain.parameters()), "weight_decay": settings.decay},
-        # Decay would pull gates and scales of a PICNN away from where they begin.
-        {"params": [p for p in model.parameters() if id(p) not in held], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], rate)
+    """Train with Adam, and call `after` at the end of each epoch."""
+    tuned = isinstance(model, Energy)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(trained, settings.tuning_rate if tuned else settings.rate)
+    batch = settings.tuning_batch if tuned else settings.batch
     for epoch in range(1, epochs + 1):
         model.train()
-        for chosen in torch.split(torch.randperm(len(rows)), settings.batch):
+        for chosen in torch.split(torch.randperm(len(rows)), batch):
             some = rows.take(chosen)
             value = loss(model(some), some.labels)
             optimiser.zero_grad()
@@ -115,11 +110,80 @@ class Figures:
     seconds: float
 
 
+LOSSES = ("cross-entropy", "F1")
+KINDS = ("feed-forward", "PICNN")
+
+
+def run(
+    loss_name: str, seed: int, training: Rows, test: Rows, settings: Settings, tick: Callable[[], None]
+) -> list[Figures]:
+    """Choose epochs and threshold on validation rows, train on all training rows, and test.
+
+    Parameters
+    ----------
+    loss_name : {"cross-entropy", "F1"}
+    seed : int
+        Of the validation rows and of everything random.
+    training, test : Rows
+    settings : Settings
+    tick : callable
+        Called at the end of each of `epochs` + `tuning_epochs` epochs.
+
+    Returns
+    -------
+    list of Figures
+        Of the feed-forward network and the PICNN that starts there.
+    """
+    begin = process_time()
+    loss = loss_of(settings.f1_share if loss_name == "F1" else 0.0)
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))
+    aside = len(training) // 5
+    known, validation = training.take(order[aside:]), training.take(order[:aside])
+
+    def choose(model: Model, epochs: int) -> Choice:
+        choice = Choice(validation, copy.deepcopy(model))
+
+        def after(epoch: int) -> None:
+            choice.look(model, epoch)
+            tick()
+
+        choice.look(model, 0)
+        train(model, known, loss, epochs, settings, after)
+        return choice
+
+    def figures(kind: str, model: Model, choice: Choice) -> Figures:
+        y = predict(model, test)
+        labels = decide(y, choice.threshold)
+        return Figures(
+            f"{kind}, {loss_name}",
+            seed,
+            example_f1(labels, test.labels),
+            label_f1(labels, test.labels),
+            example_f1((y >= 0.5).to(y), test.labels),
+            choice.f1,
+            choice.epoch,
+            choice.threshold,
+            process_time() - begin,
+        )
+
+    torch.manual_seed(seed)
+    shape = training.n_words, training.labels.shape[1]
+    chosen = choose(FeedForward(*shape, settings), settings.epochs)
+    plain = FeedForward(*shape, settings)
+    train(plain, training, loss, chosen.epoch, settings)
+    result = [figures(KINDS[0], plain, chosen)]
+    tuned = choose(Energy(cast(FeedForward, chosen.best), settings), settings.tuning_epochs)
+    energy = Energy(plain, settings)
+    train(energy, training, loss, tuned.epoch, settings)
+    return [*result, figures(KINDS[1], energy, tuned)]
+
+
 @dataclass
 class Choice:
     """The best epoch of a run on the training rows that are left after some have been put aside."""
 
     rows: Rows
+    best: Model
     f1: float = -1.0
     epoch: int = 0
     threshold: float = 0.5
@@ -128,63 +192,7 @@ class Choice:
         """Judge an epoch."""
         threshold, value = best_threshold(predict(model, self.rows), self.rows.labels)
         if value > self.f1:
-            self.f1, self.epoch, self.threshold = value, epoch, threshold
-
-
-MODELS = ("feed-forward, cross-entropy", "feed-forward, F1", "PICNN, cross-entropy", "PICNN, F1")
-
-
-def run(
-    name: str, seed: int, training: Rows, test: Rows, settings: Settings, tick: Callable[[], None]
-) -> Figures:
-    """Choose epochs and threshold on validation rows, train on all training rows, and test."""
-    begin = process_time()
-    share = 0.0 if name.endswith("cross-entropy") else settings.f1_share
-    loss = loss_of(share)
-    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(seed))
-    aside = len(training) // 5
-    known, validation = training.take(order[aside:]), training.take(order[:aside])
-
-    def choose(model: Model, epochs: int, rate: float) -> tuple[Choice, Model]:
-        choice, best = Choice(validation), copy.deepcopy(model)
-        if isinstance(model, Energy):
-            choice.look(model, 0)
-
-        def after(epoch: int) -> None:
-            nonlocal best
-            choice.look(model, epoch)
-            if choice.epoch == epoch:
-                best = copy.deepcopy(model)
-            tick()
-
-        train(model, known, loss, epochs, rate, settings, after)
-        return choice, best
-
-    torch.manual_seed(seed)
-    n_labels = training.labels.shape[1]
-    choice, start = choose(FeedForward(training.n_words, n_labels, settings), settings.epochs, settings.rate)
-    torch.manual_seed(seed + 1000)
-    final: Model = FeedForward(training.n_words, n_labels, settings)
-    train(final, training, loss, choice.epoch, settings.rate, settings)
-    if name.startswith("PICNN"):
-        energy = Energy(cast(FeedForward, start), settings)
-        choice, _ = choose(energy, settings.tuning_epochs, settings.tuning_rate)
-        torch.manual_seed(seed + 2000)
-        final = Energy(cast(FeedForward, final), settings)
-        train(final, training, loss, choice.epoch, settings.tuning_rate, settings)
-    y = predict(final, test)
-    labels = decide(y, choice.threshold)
-    return Figures(
-        name,
-        seed,
-        example_f1(labels, test.labels),
-        label_f1(labels, test.labels),
-        example_f1(decide(y, 0.5), test.labels),
-        choice.f1,
-        choice.epoch,
-        choice.threshold,
-        process_time() - begin,
-    )
+            self.best, self.f1, self.epoch, self.threshold = copy.deepcopy(model), value, epoch, threshold
 
 
 def label_f1(labels: Tensor, target: Tensor) -> float:
