@@ -139,7 +139,7 @@ def tilted(module: SkipMLP | FICNN, slope: torch.Tensor) -> torch.nn.Module:
     """Copy a network with a slope added to its output."""
     twin = copy.deepcopy(module)
     with torch.no_grad():
-        twin.skips[-1].weight.add_(slope[None])  # type: ignore[operator, union-attr]
+        twin.skips[-1].weight.add_(slope[None])  # type: ignore[operator]
     return twin
 
 
@@ -192,8 +192,8 @@ def proved(rng: np.random.Generator, place: str, n: int, domain: Domain) -> Grou
         net = SkipMLP(n, (3, 3), dtype=torch.float64)
         with torch.no_grad():
             for layer in net.hidden:
-                layer.weight.copy_(torch.from_numpy(rng.normal(0.6, 0.6, layer.weight.shape)))  # type: ignore[operator, union-attr, arg-type]
-            net.hidden[-1].weight.abs_()  # type: ignore[operator, union-attr]
+                layer.weight.copy_(torch.from_numpy(rng.normal(0.6, 0.6, layer.weight.shape)))  # type: ignore[operator, arg-type]
+            net.hidden[-1].weight.abs_()  # type: ignore[operator]
         if not why_not_icnn(jensen.as_network(net).network):
             continue
         if jensen.check(net, exact=False, time_limit=5.0).kind not in ("convex", "convex_float"):

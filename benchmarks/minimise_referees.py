@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import pairwise
+from typing import Any
 
-import cvxpy as cp
 import numpy as np
 import torch
-from scipy.optimize import LinearConstraint, linprog, minimize
+from scipy import optimize
 
 import jensen
 from jensen.network import Domain, FloatArray, ReLUNetwork
 
+cp: Any = import_module("cvxpy")  # has no types
+linprog: Any = optimize.linprog
+minimize: Any = optimize.minimize
+
 _STATUS = {0: "optimal", 2: "infeasible", 3: "unbounded"}
-_SHARP = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+_SHARP: dict[str, Any] = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 _SLACK = 1e-8
 
 
@@ -125,12 +130,12 @@ def smooth(f: torch.nn.Module, domain: Domain, n: int, modulus: float) -> tuple[
     lo, hi = domain.bounds(n)
     y = np.clip(np.zeros(n), lo, hi)
     if len(A):
-        extra = [LinearConstraint(A, -np.inf, b)]
+        extra = [optimize.LinearConstraint(A, -np.inf, b)]
         y = minimize(
             both, y, jac=True, method="SLSQP", constraints=extra, tol=1e-15, options={"maxiter": 500}
         ).x
     else:
-        options = {"ftol": 0.0, "gtol": 1e-11, "maxiter": 5000}
+        options: dict[str, Any] = {"ftol": 0.0, "gtol": 1e-11, "maxiter": 5000}
         y = minimize(both, y, jac=True, method="L-BFGS-B", bounds=limits(domain, n), options=options).x
     value, gradient = both(y)
     if modulus > 0:  # f(w) >= f(y) + g . (w - y) + (modulus / 2) |w - y|^2, a projection when minimised

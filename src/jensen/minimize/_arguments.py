@@ -10,6 +10,11 @@ from jensen.errors import ArgumentError
 from jensen.network import Domain, WholeSpace
 
 
+def as_number(value: Any) -> float:
+    """Read a real number; NaN for anything else."""
+    return float("nan") if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+
+
 def as_positive(value: Any, what: str) -> float:
     """Read a positive finite number.
 
@@ -18,9 +23,10 @@ def as_positive(value: Any, what: str) -> float:
     ArgumentError
         If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and value > 0):
+    number = as_number(value)
+    if not (isfinite(number) and number > 0):
         raise ArgumentError(f"{what} must be a positive number, got {value!r:.80}")
-    return float(value)
+    return number
 
 
 def as_tolerance(value: Any, what: str = "tolerance") -> float:
@@ -31,9 +37,10 @@ def as_tolerance(value: Any, what: str = "tolerance") -> float:
     ArgumentError
         If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not (isfinite(value) and value >= 0):
+    number = as_number(value)
+    if not (isfinite(number) and number >= 0):
         raise ArgumentError(f"{what} must be a number of at least 0, got {value!r:.80}")
-    return float(value)
+    return number
 
 
 def as_count(value: Any, what: str, least: int = 1) -> int:

@@ -133,7 +133,8 @@ def _middle(domain: Polytope) -> FloatArray:
     if not found.x[-1] > 1e-9:
         raise DomainError("the polytope has no interior: use its equations to eliminate variables")
     away = np.random.default_rng(0).uniform(-0.5, 0.5, n) * found.x[-1] / np.sqrt(n)
-    return found.x[:n] + away
+    inner: FloatArray = found.x[:n] + away
+    return inner
 
 
 def _bounding_box(domain: Polytope) -> Box:

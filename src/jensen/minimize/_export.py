@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from jensen.certify._highs import quiet_highs
 from jensen.errors import ArgumentError, JensenError
-from jensen.minimize._arguments import as_domain
+from jensen.minimize._arguments import as_domain, as_number
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._lp import Epigraph, linear_program
 from jensen.minimize._polyhedron import polyhedron
@@ -107,8 +106,8 @@ def is_tight(f: Any, y: ArrayLike, value: float, x: Any = None, *, tolerance: fl
     problem = pose(f, WholeSpace(), x, assume_convex=True, shape=point.shape)
     if point.size != problem.size or not np.isfinite(point).all():
         raise ArgumentError(f"y must hold {problem.size} finite numbers, as many as the network has inputs")
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if np.isnan(told := as_number(value)):
         raise ArgumentError(f"value must be a number, got {value!r:.80}")
     flat = point.reshape(-1)
     real = problem.oracle.support(flat)[0] + 0.5 * problem.curvature * float(flat @ flat)
-    return bool(abs(float(value) - real) <= tolerance * max(1.0, abs(real)))
+    return bool(abs(told - real) <= tolerance * max(1.0, abs(real)))

@@ -116,14 +116,19 @@ def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator
     lo = np.where(np.isfinite(inside.lo), inside.lo, np.minimum(near, inside.hi) - reach)
     hi = np.where(np.isfinite(inside.hi), inside.hi, np.maximum(near, inside.lo) + reach)
     if inside.is_box:
-        return lo + rng.uniform(0.25, 0.75, len(lo)) * (hi - lo)
-    found = _deepest(inside)
+        inner: FloatArray = lo + rng.uniform(0.25, 0.75, len(lo)) * (hi - lo)
+        return inner
+    free, eye = inside.lo < inside.hi, np.eye(len(lo))
+    above, below = free & np.isfinite(inside.hi), free & np.isfinite(inside.lo)
+    rows = np.vstack([inside.rows, eye[above], -eye[below]])
+    right = np.concatenate([inside.right, inside.hi[above], -inside.lo[below]])
+    found = _deepest(Polyhedron(inside.lo, inside.hi, rows, right))
     if found is None:
         return None
     centre, room = found
-    step = rng.uniform(-1.0, 1.0, len(lo)) * room / np.sqrt(len(lo))
-    # Rows are `room` away from the centre, bounds need not be.
-    return np.clip(centre + 0.5 * np.clip(step, lo - centre, hi - centre), inside.lo, inside.hi)
+    step = rng.uniform(-0.5, 0.5, len(lo)) * room / np.sqrt(len(lo))
+    drawn: FloatArray = np.clip(centre + np.where(free, step, 0.0), inside.lo, inside.hi)
+    return drawn
 
 
 def _deepest(inside: Polyhedron) -> tuple[FloatArray, float] | None:

@@ -125,7 +125,8 @@ class TorchProblem:
         step = anchor - y
         size = y.abs().amax(1, keepdim=True).clamp_min(1.0) if y.shape[1] else y[:, :0]
         longest = step.abs().amax(1, keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
-        return y + (torch.finfo(y.dtype).eps ** 0.8 * size / longest).clamp_max(0.5) * step
+        length: Tensor = (torch.finfo(y.dtype).eps ** 0.8 * size / longest).clamp_max(0.5)
+        return y + length * step
 
     def shaped(self, y: Tensor) -> Tensor:
         """Flat points as (batch, *shape)."""
