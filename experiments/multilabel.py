@@ -2,10 +2,10 @@
 
 After the multi-label experiment of Amos, Xu and Kolter, "Input Convex Neural Networks" (ICML 2017). A
 prediction is y(x) = argmin over y in [0, 1]^159 of f(x, y) - H(y) for a PICNN f with hidden layers 600-159,
-found by the batched bundle entropy method and trained by differentiating through it (`ArgminLayer`). All
-models share preprocessing (words weighted by rarity, rows of length 1), one layer of 600 ReLUs over the
-words, dropout of words and neurons, and the rule that turns outputs into labels: those above a threshold,
-and always the highest.
+found by the batched bundle entropy method and trained through steps of mirror descent (an unrolled
+`ArgminLayer`). All models share preprocessing (words weighted by rarity, rows of length 1), one layer of 600
+ReLUs over the words, dropout of words and neurons, and the rule that turns outputs into labels: those above a
+threshold, and always the highest.
 
 For f linear in y the argmin is a sigmoid, so a feed-forward network is a PICNN: training starts there.
 Models are trained by the cross-entropy, or by that and 1 - F1 with the outputs in place of the labels.
