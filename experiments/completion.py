@@ -20,7 +20,7 @@ The data is olivettifaces.mat, 4096 x 400, an image a column::
 
     python -m experiments.completion PATH --picture FILE
 
-Ten minutes on one core.
+Five minutes on one core.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +61,6 @@ SIDE, HALF = 64, 32
 ALPHA = 30.0
 """Of the ridge regression in the energy, chosen on people held out of the training images."""
 
-Given = Literal["left", "right"]
 Progress = Callable[[str], None]
 
 
@@ -159,12 +159,10 @@ class Predictor(nn.Module):
         super().__init__()
         w = planes
         self.register_buffer("mean", mean)
-        self.down = nn.ModuleList(
-            [_block(2, w), _block(w, 2 * w, 2), _block(2 * w, 3 * w, 2), _block(3 * w, 4 * w, 2)]
-        )
+        self.down = nn.ModuleList([_block(2, w), *(_block(i * w, (i + 1) * w, 2) for i in (1, 2, 3))])
         self.encode = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * w * 32, code), nn.ReLU())
         self.decode = nn.Sequential(nn.Dropout(0.2), nn.Linear(code, 4 * w * 32))
-        self.up = nn.ModuleList([_block(4 * w, 3 * w), _block(3 * w, 2 * w), _block(2 * w, w)])
+        self.up = nn.ModuleList(_block((i + 1) * w, i * w) for i in (3, 2, 1))
         self.last = nn.Conv2d(w, 1, 3, 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,10 +185,8 @@ class Member(nn.Module):
     Parameters
     ----------
     mean : (64, 32) tensor
-    planes, code : int
-        Of the predictor.
-    width : int
-        ReLUs of the PICNN.
+    planes, code, width : int
+        The first two for the predictor; the number of ReLUs of the PICNN.
     """
 
     def __init__(self, mean: Tensor, planes: int = 16, code: int = 128, width: int = 32) -> None:
@@ -289,9 +285,8 @@ def train(faces: Tensor, steps: int, seed: int, progress: Progress, **sizes: int
 
 def fit(faces: Tensor, members: int, steps: int, progress: Progress, **sizes: int) -> Energy:
     """Fit an energy: ridge regression and members."""
-    return Energy(
-        [train(faces, steps, seed, progress, **sizes) for seed in range(members)], ridge(faces, ALPHA)
-    ).eval()
+    trained = [train(faces, steps, seed, progress, **sizes) for seed in range(members)]
+    return Energy(trained, ridge(faces, ALPHA)).eval()
 
 
 def completions(training: Tensor, x: Tensor, energy: Energy) -> dict[str, Tensor]:
@@ -301,7 +296,7 @@ def completions(training: Tensor, x: Tensor, energy: Energy) -> dict[str, Tensor
     for alpha in (100.0, ALPHA):
         found[f"ridge regression, alpha = {alpha:g}"] = ridge(training, alpha)(x)
     ours, share = energy(x), energy.share
-    found["ours, quadratic part alone"] = energy.guess(x.double())[0].clamp(0, 1).to(x)
+    found["ours, the PICNNs left out after training"] = energy.guess(x.double())[0].clamp(0, 1).to(x)
     energy.share = 0.0
     found["ours, members without ridge regression"] = energy(x)
     energy.share = share
@@ -329,7 +324,7 @@ def validate(faces: Tensor, folds: Sequence[int], members: int, steps: int, prog
     print("| mean | " + " | ".join(f"{e:.1f}" for e in (total / len(folds)).tolist()) + " |")
 
 
-def picture(path: Path, faces: Tensor, found: dict[str, Tensor], given: Given) -> None:
+def picture(path: Path, faces: Tensor, found: dict[str, Tensor], given: Literal["left", "right"]) -> None:
     """Draw two faces of each person of the test images: what is given, completions, and the truth."""
     from matplotlib.figure import Figure
 
@@ -345,8 +340,7 @@ def picture(path: Path, faces: Tensor, found: dict[str, Tensor], given: Given) -
         for plot, i in zip(line, chosen, strict=True):
             plot.imshow(whole[i].clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)
             plot.set(xticks=[], yticks=[])
-            for spine in plot.spines.values():
-                spine.set_color("#cbd2d9")
+            plot.spines[:].set_color("#cbd2d9")
             if name in ("ridge regression", "convex energy"):
                 plot.set_xlabel(f"{error(half[i], y[i]):.0f}", fontsize=9, color="#52606d", labelpad=2)
         line[0].set_ylabel(name, fontsize=11, color="#1f2933")
@@ -356,9 +350,7 @@ def picture(path: Path, faces: Tensor, found: dict[str, Tensor], given: Given) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and, if asked, draw the picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("path", type=Path, help="olivettifaces.mat or its folder")
     parser.add_argument("--given", choices=("right", "left"), default="right", help="the half that is known")
     parser.add_argument("--members", type=int, default=3)
@@ -370,9 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     options = parser.parse_args(arguments)
 
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
+    progress = partial(print, file=sys.stderr, flush=True)
     began = time.process_time()
     try:
         faces = load(options.path)
@@ -388,9 +378,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trained = time.process_time() - began
     x, y = halves(held_out)
     found = completions(training, x, energy)
-    inference = time.process_time()
+    started = time.process_time()
     energy(x)
-    inference = time.process_time() - inference
+    inference = time.process_time() - started
     print(f"| {options.given} half given | mean squared error |\n| --- | --- |")
     for name, value in PUBLISHED.items():
         print(f"| {name}, published | {value:.1f} |")
