@@ -296,16 +296,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="share of the problems")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=np.inf, help="draw no more problems after so long")
     arguments = parser.parse_args()
     table: dict[tuple[str, str, str], Row] = defaultdict(Row)
-    count = 0
+    tasks = []
     for kind, number in KINDS.items():
-        places = ("box",) if kind == "entropic" else DOMAINS
-        groups = max(len(places), round(number * arguments.share / GROUP))
-        for k in range(groups):
-            rng = np.random.default_rng([arguments.seed, list(KINDS).index(kind), k])
-            judge(draw(rng, kind, places[k % len(places)]), table)
-        count += groups * GROUP
+        groups = max(1 if kind == "entropic" else len(DOMAINS), round(number * arguments.share / GROUP))
+        tasks += [(k / groups, kind, k) for k in range(groups)]
+    count, began = 0, perf_counter()
+    for _, kind, k in sorted(tasks):  # all kinds in turn, so that a run that is cut short has seen all
+        if perf_counter() - began > arguments.seconds:
+            break
+        place = "box" if kind == "entropic" else DOMAINS[k % len(DOMAINS)]
+        rng = np.random.default_rng([arguments.seed, list(KINDS).index(kind), k])
+        judge(draw(rng, kind, place), table)
+        count += GROUP
     print(f"{count} problems\n")
     print("| kind | domain | method | problems | optimal / unbounded / infeasible | wrong status or point "
           "| worst relative error | invalid bounds | median ms |")  # fmt: skip

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 import jensen
 from jensen import Box, Polytope, WholeSpace
-from jensen.errors import ArgumentError, JensenError
+from jensen.errors import ArgumentError, JensenError, NotConvexError
 from jensen.minimize import (
     ArgminLayer,
     Minimum,
@@ -72,7 +72,8 @@ def test_gradients_at_kinks_of_polytopes_and_entropies() -> None:
 
 def test_gradients_at_kinks_of_functions() -> None:
     found = argmin(odd, Box([-1.0], [1.0]), assume_convex=True)
-    assert (found.status, found.value) == ("optimal", pytest.approx(-1.0))
+    assert found.status == "optimal"
+    assert found.value == pytest.approx(-1.0)
     assert found.lower_bound <= -1.0
 
 
@@ -141,10 +142,10 @@ def test_cancelling_kinks_at_lattice_points(seed: int) -> None:
     lo, hi = domain.bounds(n)
     rows = np.column_stack([slopes, -np.ones(len(slopes))])
     limits = [*zip(lo, hi, strict=True), (None, None)]
-    exact = float(linprog(np.append(np.zeros(n), 1.0), rows, -offsets, bounds=limits).fun)
+    exact = float(linprog(np.append(np.zeros(n), 1.0), rows, -offsets, bounds=limits).fun or 0.0)
     for start in (lo, hi, (lo + hi) / 2):
         for method in ("cuts", "auto"):
-            found = argmin(net, domain, method=method, start=start, assume_convex=True)  # type: ignore[arg-type]
+            found = argmin(net, domain, method=method, start=start, assume_convex=True)
             assert found.value == pytest.approx(exact, abs=1e-6)
             assert found.lower_bound <= exact + 1e-12
     twin = torch_twin(net)
@@ -283,7 +284,7 @@ def test_constant_functions() -> None:
         return torch.full((len(y),), 7.0, dtype=y.dtype)
 
     for method in ("bundle", "newton"):
-        found = minimize_batch(seven, Box([0.0], [1.0]), method=method, assume_convex=True)  # type: ignore[arg-type]
+        found = minimize_batch(seven, Box([0.0], [1.0]), method=method, assume_convex=True)
         assert float(found.value) == 7.0
     assert argmin(seven, Box([0.0], [1.0]), assume_convex=True).value == 7.0
 
@@ -342,7 +343,7 @@ BAD: dict[str, Callable[[], object]] = {
     "domain text, conjugate": lambda: exact_conjugate(PLAIN, "box"),  # type: ignore[arg-type]
     "slopes transposed": lambda: exact_conjugate(PLAIN, UNIT)(np.zeros((3, 2))),
     "slopes of three axes": lambda: exact_conjugate(PLAIN, UNIT)(np.zeros((2, 3, 3))),
-    "slopes text": lambda: exact_conjugate(PLAIN, UNIT)("ab"),  # type: ignore[arg-type]
+    "slopes text": lambda: exact_conjugate(PLAIN, UNIT)("ab"),
     "slopes NaN": lambda: exact_conjugate(PLAIN, UNIT)([NAN, 0.0, 0.0]),
     "step text": lambda: prox(PLAIN, "a"),  # type: ignore[arg-type]
     "step 0": lambda: exact_prox(PLAIN, 0),
@@ -360,6 +361,26 @@ BAD: dict[str, Callable[[], object]] = {
 def test_bad_input_is_told(name: str) -> None:
     with pytest.raises(JensenError):
         BAD[name]()
+
+
+class Softplus(torch.nn.Module):
+    """A module from which the number of its inputs cannot be told."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        return self.sign * torch.nn.functional.softplus(y).sum(1)
+
+
+def test_verdicts_about_other_functions() -> None:
+    box = Box([-1.0, -1.0], [1.0, 1.0])
+    verdict = jensen.check(Softplus(1.0), box, input_shape=(2,))
+    found = argmin(Softplus(1.0), box, verdict=verdict)
+    assert found.value == pytest.approx(2 * np.log1p(np.exp(-1.0)))
+    with pytest.raises(NotConvexError, match="another function"):
+        argmin(Softplus(-1.0), box, verdict=verdict)
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:

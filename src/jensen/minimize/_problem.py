@@ -14,7 +14,16 @@ from jensen.errors import ArgumentError, DomainError, JensenError, NotConvexErro
 from jensen.minimize._dense_network import dense_network
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._oracle import NetworkOracle, Oracle, TorchOracle
-from jensen.network import Box, Domain, FloatArray, Lowered, ReLUNetwork, WholeSpace, as_network
+from jensen.network import (
+    Box,
+    Domain,
+    FloatArray,
+    Lowered,
+    Polytope,
+    ReLUNetwork,
+    WholeSpace,
+    as_network,
+)
 
 CHECK_SECONDS = 10.0
 """How long `check` may take where nothing else tells that a function is convex."""
@@ -105,6 +114,7 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
     """Read a torch function; tell whether it is convex by construction."""
     import torch
 
+    from jensen.network._torch import known_shape
     from jensen.nn import PICNN, Architecture
 
     known = False
@@ -119,7 +129,8 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
     if x is None and isinstance(f, torch.nn.Module):
         curvature = f.strong_convexity if isinstance(f, Architecture) else 0.0
         try:
-            network = dense_network(f) or as_network(_without_quadratic(f), input_shape=shape).network
+            given = shape if shape is not None or known_shape(f) is not None else _shape_of(domain)
+            network = dense_network(f) or as_network(_without_quadratic(f), input_shape=given).network
         except UnsupportedOperatorError:
             network = None  # smooth: it is minimised by its values and gradients
         if network is not None:
@@ -151,14 +162,17 @@ def _shape(f: Any, domain: Domain) -> tuple[int, ...]:
 
     if f is not None and hasattr(f, "modules") and (own := known_shape(f)) is not None:
         return own
+    if (told := _shape_of(domain)) is not None:
+        return told
+    raise ArgumentError("the number of variables is known neither from f nor from the domain: pass start")
+
+
+def _shape_of(domain: Domain) -> tuple[int, ...] | None:
+    """Tell the shape of a vector that a domain is made for; None if it takes any."""
     if isinstance(domain, Box):
         sizes = [side.size for side in (domain.lo, domain.hi) if side.ndim == 1]
-        if sizes:
-            return (sizes[0],)
-    rows = getattr(domain, "A", None)
-    if rows is not None:
-        return (int(rows.shape[1]),)
-    raise ArgumentError("the number of variables is known neither from f nor from the domain: pass start")
+        return (sizes[0],) if sizes else None
+    return (int(domain.A.shape[1]),) if isinstance(domain, Polytope) else None
 
 
 def _in_double(f: Any, x: Any) -> Any:
@@ -181,7 +195,7 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
     if network is not None and not why_not_icnn(network):
         return
     if verdict is not None:
-        _require_verdict(problem, domain, verdict)
+        _require_verdict(f if x is None else None, problem, domain, verdict)
         return
     advice = "; if you know that it is convex, pass assume_convex=True"
     try:
@@ -210,7 +224,8 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
         )
 
 
-def _require_verdict(problem: Problem, domain: Domain, verdict: Verdict) -> None:
+def _require_verdict(f: Any, problem: Problem, domain: Domain, verdict: Verdict) -> None:
+    """Refuse a verdict about something else; f is None for functions of (x, y), not compared."""
     if verdict.kind not in ("convex", "convex_float", "convex_rules"):
         raise NotConvexError(f'the verdict is "{verdict.kind}": it does not say that f is convex')
     if verdict.wrt is not None and len(verdict.wrt) < problem.size:
@@ -220,8 +235,16 @@ def _require_verdict(problem: Problem, domain: Domain, verdict: Verdict) -> None
             raise NotConvexError("the verdict is about another network than f")
     elif verdict.input_size != problem.size:
         raise NotConvexError(f"the verdict is about {verdict.input_size} inputs, and y has {problem.size}")
+    elif f is not None and verdict.subject.digest != _program_digest(f, problem.shape):
+        raise NotConvexError("the verdict is about another function than f")
     if not _covers(verdict.domain, domain, problem.size):
         raise NotConvexError("the verdict is about another domain, which is not known to contain this one")
+
+
+def _program_digest(f: Any, shape: tuple[int, ...]) -> str:
+    from jensen.program import read_program  # here, for it needs torch
+
+    return read_program(f, shape).digest
 
 
 def _covers(known: Domain, asked: Domain, d: int) -> bool:

@@ -26,8 +26,9 @@ class Minimum:
         No point of the domain has a smaller value. It is computed from an affine function (methods "walk" and
         "lp") or from cuts that lie below f, in float64 and less all rounding errors of that computation; the
         solver is not trusted. Along variables that the domain leaves unbounded it covers the points within
-        1000 max(1, |point|) of `point`; a slope of rounding size may be left over beyond. For functions that
-        are no ReLU networks it rests on their own values and gradients, rounded as torch rounds them.
+        1000 max(1, |point|) of `point`, where a slope of rounding size is left over, and is -inf where more
+        is. For functions that are no ReLU networks it rests on their own values and gradients, rounded as
+        torch rounds them.
     iterations : int
         Rounds of the walk, pivots of the simplex method, or cuts.
     method : {"walk", "lp", "cuts"}
