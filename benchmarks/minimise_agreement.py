@@ -175,7 +175,7 @@ def draw(rng: np.random.Generator, kind: str, place: str) -> Group:
         net: SkipMLP | FICNN = relay.skip_mlp()
     else:
         name = "softplus" if kind == "smooth" else ("relu", "leaky_relu")[int(rng.integers(2))]
-        quadratic = 0.3 if kind == "smooth" and (unbounded or rng.random() < 0.5) else 0.0
+        quadratic = 0.3 if kind == "smooth" and (place != "box" or rng.random() < 0.5) else 0.0
         net = FICNN(n, widths, name, quadratic=quadratic, initialisation=first, dtype=torch.float64)  # type: ignore[arg-type]
         spoil(rng, net)
     slopes = slopes_for(rng, net, n, unbounded or place == "polytope")

@@ -97,6 +97,21 @@ def test_cuts_are_taken_inside_the_domain() -> None:
         assert found.lower_bound <= least
 
 
+def test_cuts_on_flat_polytopes() -> None:
+    """The middle of the segment y0 + y1 = 0 lies on a kink, whose gradient is taken for 0."""
+    segment = Polytope(np.vstack([[[1.0, 1.0], [-1.0, -1.0]], np.eye(2), -np.eye(2)]), [0.0, 0, 1, 1, 1, 1])
+    for start in (None, [0.0, 0.0]):
+        found = argmin(
+            lambda y: torch.relu(y[:, 0] - y[:, 1]) - torch.relu(y[:, 1] - y[:, 0]),
+            segment,
+            start=start,
+            assume_convex=True,
+        )
+        assert found.status == "optimal"
+        assert found.value == pytest.approx(-2.0, abs=1e-6)
+        assert found.lower_bound <= -2.0 + 1e-9
+
+
 def disguised(rng: np.random.Generator, n: int) -> tuple[jensen.ReLUNetwork, Floats, Floats]:
     """A maximum of affine functions, hidden among pairs that cancel, with all kinks at lattice points."""
     count = int(rng.integers(2, 6))

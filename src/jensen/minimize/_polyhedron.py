@@ -11,6 +11,9 @@ from jensen.certify._highs import quiet_highs
 from jensen.errors import JensenError
 from jensen.network import Domain, FloatArray
 
+_FLAT = 1e-9
+_CORNERS = 30
+
 
 @dataclass(frozen=True)
 class Polyhedron:
@@ -112,11 +115,12 @@ def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator
     JensenError
         If HiGHS does not tell.
     """
+    inner: FloatArray
     reach = 1.0 + np.abs(near)
     lo = np.where(np.isfinite(inside.lo), inside.lo, np.minimum(near, inside.hi) - reach)
     hi = np.where(np.isfinite(inside.hi), inside.hi, np.maximum(near, inside.lo) + reach)
     if inside.is_box:
-        inner: FloatArray = lo + rng.uniform(0.25, 0.75, len(lo)) * (hi - lo)
+        inner = lo + rng.uniform(0.25, 0.75, len(lo)) * (hi - lo)
         return inner
     free, eye = inside.lo < inside.hi, np.eye(len(lo))
     above, below = free & np.isfinite(inside.hi), free & np.isfinite(inside.lo)
@@ -126,19 +130,28 @@ def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator
     if found is None:
         return None
     centre, room = found
+    if room <= _FLAT:  # a mean of corners lies inside their face
+        bounded = Polyhedron(lo, hi, inside.rows, inside.right)
+        drawn = (_deepest(bounded, rng.normal(size=len(lo))) for _ in range(min(len(lo), _CORNERS) + 2))
+        corners = np.array([corner[0] for corner in drawn if corner is not None])
+        mean: FloatArray = rng.dirichlet(np.ones(len(corners))) @ corners if len(corners) else centre
+        return mean
     step = rng.uniform(-0.5, 0.5, len(lo)) * room / np.sqrt(len(lo))
-    drawn: FloatArray = np.clip(centre + np.where(free, step, 0.0), inside.lo, inside.hi)
-    return drawn
+    inner = np.clip(centre + np.where(free, step, 0.0), inside.lo, inside.hi)
+    return inner
 
 
-def _deepest(inside: Polyhedron) -> tuple[FloatArray, float] | None:
-    """Find a point as far as possible from all rows, up to 1, and that distance; None if there is none."""
+def _deepest(inside: Polyhedron, cost: FloatArray | None = None) -> tuple[FloatArray, float] | None:
+    """Find a point as far as possible from all rows, up to 1, and that distance; None if there is none.
+
+    With a cost, find a point of least cost instead.
+    """
     n, m = len(inside.lo), len(inside.right)
     program = highspy.HighsLp()
     program.num_col_, program.num_row_ = n + 1, m
-    program.col_cost_ = np.append(np.zeros(n), -1.0)
+    program.col_cost_ = np.append(np.zeros(n), -1.0) if cost is None else np.append(cost, 0.0)
     program.col_lower_ = np.append(inside.lo, 0.0)
-    program.col_upper_ = np.append(inside.hi, 1.0)
+    program.col_upper_ = np.append(inside.hi, 1.0 if cost is None else 0.0)
     program.row_lower_ = np.full(m, -np.inf)
     program.row_upper_ = inside.right
     whole = np.column_stack([inside.rows, np.linalg.norm(inside.rows, axis=1)])
