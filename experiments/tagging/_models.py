@@ -90,8 +90,8 @@ class Energy(nn.Module):
 
     The first layer of the path of x stands before the PICNN, so that dropout has one mask a solve. What else
     depends on x alone, but for the slopes of y that the feed-forward network has, stays as it begins: F1
-    on validation rows was lower where it was trained. So f(x, y) = g(y) - <S u(x) + s, y> with a convex g of two hidden
-    layers.
+    on validation rows was lower where it was trained. So f(x, y) = g(y) - <S u(x) + s, y> with a convex g of
+    two hidden layers.
     """
 
     def __init__(self, start: FeedForward, settings: Settings) -> None:
