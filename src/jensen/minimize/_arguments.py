@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from jensen.errors import ArgumentError
@@ -41,19 +41,6 @@ def as_tolerance(value: Any, what: str = "tolerance") -> float:
     if not (isfinite(number) and number >= 0):
         raise ArgumentError(f"{what} must be a number of at least 0, got {value!r:.80}")
     return number
-
-
-def as_count(value: Any, what: str, least: int = 1) -> int:
-    """Read an integer that is not too small.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ArgumentError(f"{what} must be an integer of at least {least}, got {value!r:.80}")
-    return int(value)
 
 
 def as_domain(domain: Any) -> Domain:

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from jensen.errors import ArgumentError, DomainError
-from jensen.minimize._arguments import as_count, as_tolerance
+from jensen.minimize._arguments import as_tolerance
 from jensen.minimize._newton import minimise_by_newton
 from jensen.minimize._proximal import minimise_by_proximal_bundle
 from jensen.minimize._separable import Nothing
@@ -18,6 +18,7 @@ from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import Bounds, torch_problem, weights_at_rest
 from jensen.minimize._torch_result import BatchedMinimum
 from jensen.network import Box, FloatArray, Polytope
+from jensen.network._numbers import as_count
 from jensen.nn import Architecture
 
 _METHODS = ("auto", "newton", "bundle")

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
-from jensen.minimize._arguments import as_count, as_positive, as_tolerance
+from jensen.minimize._arguments import as_positive, as_tolerance
 from jensen.minimize._regularised import REGULARISERS, Accuracy, Regulariser, Term, argmin, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, torch_problem
 from jensen.minimize._unrolled import unrolled_argmin
 from jensen.network import Box, WholeSpace
+from jensen.network._numbers import as_count
 
 
 class ArgminLayer(nn.Module):

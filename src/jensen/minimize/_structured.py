@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
-from jensen.minimize._arguments import as_count, as_positive, as_tolerance
+from jensen.minimize._arguments import as_positive, as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._layer import ArgminLayer
 from jensen.minimize._separable import Entropy
 from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import torch_problem, weights_at_rest
+from jensen.network._numbers import as_count
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from jensen.errors import ArgumentError, DomainError
-from jensen.minimize._arguments import as_count
 from jensen.minimize._frozen import freeze
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.network import Box, Domain, WholeSpace
+from jensen.network._numbers import as_count
 from jensen.nn import FICNN, PICNN, Architecture, ConvICNN, SkipMLP
 
 Bounds: TypeAlias = Domain | tuple[Tensor | float, Tensor | float]

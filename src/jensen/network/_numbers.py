@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import prod
+from numbers import Integral
 from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jensen.errors import JensenError, NetworkError
+from jensen.errors import ArgumentError, JensenError, NetworkError
 
 MAX_INPUTS = 1 << 22
 """No model may have more inputs than this."""
@@ -84,3 +85,16 @@ def as_output(value: Any) -> int | None:
         If it is anything else.
     """
     return None if value is None else as_whole(value, "output")
+
+
+def as_count(value: Any, what: str, least: int = 1) -> int:
+    """Read an integer of at least `least`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ArgumentError(f"{what} must be an integer of at least {least}, got {value!r:.80}")
+    return int(value)

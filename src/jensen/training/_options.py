@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
 from jensen.errors import ArgumentError
+from jensen.network._numbers import as_count
 from jensen.training.tape import has_tape, tape
-
-
-def as_count(value: Any, what: str, least: int = 1) -> int:
-    """Read an integer of at least `least`.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ArgumentError(f"{what} must be an integer of at least {least}, got {value!r:.80}")
-    return int(value)
 
 
 def as_amount(value: Any, what: str, most: float = np.inf) -> float:

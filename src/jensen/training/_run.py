@@ -19,12 +19,12 @@ from jensen.certify import check
 from jensen.errors import ArgumentError, NetworkError
 from jensen.geometry import regions
 from jensen.network import Domain
+from jensen.network._numbers import as_count
 from jensen.nn import RelayICNN
 from jensen.training._bounded import BoundConvexityPenalty
 from jensen.training._construct import relay_of, write_relay
 from jensen.training._counterexamples import CounterexamplePenalty
 from jensen.training._exact import ExactConvexityPenalty
-from jensen.training._options import as_count
 from jensen.training._sampled import SampledConvexityPenalty
 from jensen.training._schedule import Progress, Schedule
 from jensen.training.mend import Repair, repair

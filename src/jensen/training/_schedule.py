@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jensen.errors import ArgumentError
-from jensen.training._options import as_amount, as_count
+from jensen.network._numbers import as_count
+from jensen.training._options import as_amount
 
 
 @dataclass(frozen=True)
