@@ -1,0 +1,1 @@
+"""Two-layer ReLU networks trained to global optimality, with a gap that proves it."""
