@@ -16,7 +16,8 @@ from jensen.network._numbers import as_floats
 class Problem:
     """Train a two-layer network: minimise sum_j omega_j l(o_j, y_j) + lambda sum_i |w_i| |a_i|.
 
-    The outputs are o_j = sum_i relu(x_j . w_i) a_i, over any number of neurons (w_i, a_i). Norms are Euclidean. Neurons may be rescaled to |w_i| = |a_i|, so this is training with weight decay
+    The outputs are o_j = sum_i relu(x_j . w_i) a_i, over any number of neurons (w_i, a_i). Norms
+    are Euclidean. Neurons may be rescaled to |w_i| = |a_i|, so this is training with weight decay
     (lambda / 2) sum_i (|w_i|^2 + |a_i|^2) (Pilanci and Ergen, "Neural networks are convex regularizers",
     ICML 2020). A bias of the neurons is a column of ones in X. With uniform weights omega_j = 1 / n.
 
