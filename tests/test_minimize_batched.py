@@ -1,7 +1,7 @@
 """Batched minimisation: agreement with independent solvers, valid bounds, refusals."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -97,13 +97,16 @@ def test_smooth_networks_on_polytopes_agree_with_slsqp(seed: int) -> None:
         assert value.item() == pytest.approx(other.fun, abs=1e-6)
 
 
+@pytest.mark.parametrize("method", ["newton", "lbfgs"])
 @pytest.mark.parametrize("activation", ["softplus", "elu", "squared_relu"])
 @pytest.mark.parametrize("seed", range(4))
-def test_newton_agrees_with_lbfgsb(activation: str, seed: int) -> None:
+def test_smooth_networks_on_boxes_agree_with_lbfgsb(
+    activation: str, seed: int, method: Literal["newton", "lbfgs"]
+) -> None:
     torch.manual_seed(seed)
     net = FICNN(6, (10, 10), activation).double()
     slope = torch.randn(4, 6, dtype=torch.double)
-    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, tolerance=1e-9)
+    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, method=method, tolerance=1e-9)
     for i, s in enumerate(slope.numpy()):
         other = minimize(
             along(net, s), np.zeros(6), jac=True, bounds=[(-1, 1)] * 6, options={"ftol": 1e-15, "gtol": 1e-10}
@@ -113,10 +116,28 @@ def test_newton_agrees_with_lbfgsb(activation: str, seed: int) -> None:
     assert bool(found.converged.all())
 
 
-def test_whole_space_needs_strong_convexity_for_bounds() -> None:
+@pytest.mark.parametrize("dtype", [torch.float, torch.double])
+def test_many_variables(dtype: torch.dtype) -> None:
+    """L-BFGS in hundreds of variables, samples of unlike difficulty, to the gap that the dtype allows."""
+    torch.manual_seed(0)
+    net = FICNN(300, (60, 40), "softplus").to(dtype)
+    slope = torch.linspace(0, 0.2, 6)[:, None] * torch.randn(6, 300)
+    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope.to(dtype), tolerance=1e-9)
+    assert bool(found.converged.all())
+    allowed = 1e-9 if dtype == torch.double else 1e-3
+    assert (found.gap <= allowed * found.value.abs().clamp_min(1)).all()
+    assert (found.iterations < 200).all()
+    away = (found.point + 0.01 * torch.randn(50, 6, 300).to(dtype)).clamp(-1, 1)
+    with torch.no_grad():
+        values = torch.stack([net(y) + (slope.to(dtype) * y).sum(1) for y in away])
+    assert (values >= found.lower_bound).all()
+
+
+@pytest.mark.parametrize("method", ["newton", "lbfgs"])
+def test_whole_space_needs_strong_convexity_for_bounds(method: Literal["newton", "lbfgs"]) -> None:
     torch.manual_seed(0)
     net = FICNN(4, (8,), "softplus", quadratic=0.5).double()
-    found = minimize_batch(net, WholeSpace(), batch=1, tolerance=1e-9)
+    found = minimize_batch(net, WholeSpace(), batch=1, method=method, tolerance=1e-9)
     other = minimize(along(net, np.zeros(4)), np.zeros(4), jac=True, options={"gtol": 1e-10})
     assert found.value.item() == pytest.approx(other.fun, abs=1e-9)
     assert found.gap.item() <= 1e-9 * max(1.0, abs(found.value.item()))

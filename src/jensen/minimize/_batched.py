@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jensen.errors import ArgumentError, DomainError
 from jensen.minimize._arguments import as_tolerance
+from jensen.minimize._lbfgs import minimise_by_lbfgs
 from jensen.minimize._newton import minimise_by_newton
 from jensen.minimize._proximal import minimise_by_proximal_bundle
 from jensen.minimize._separable import Nothing
@@ -21,9 +22,9 @@ from jensen.network import Box, FloatArray, Polytope
 from jensen.network._numbers import as_count
 from jensen.nn import Architecture
 
-_METHODS = ("auto", "newton", "bundle")
-_DENSE = 256
-"""Newton's method needs a matrix for each sample; beyond as many variables the bundle takes over."""
+_METHODS = ("auto", "newton", "lbfgs", "bundle")
+_DENSE = 64
+"""Newton's method builds a Hessian for each sample; beyond as many variables L-BFGS takes less time."""
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def minimize_batch(
     domain: Bounds,
     x: Tensor | None = None,
     *,
-    method: Literal["auto", "newton", "bundle"] = "auto",
+    method: Literal["auto", "newton", "lbfgs", "bundle"] = "auto",
     linear: Tensor | None = None,
     start: Tensor | None = None,
     batch: int | None = None,
@@ -50,10 +51,11 @@ def minimize_batch(
         A pair of tensors that broadcast to (batch, *shape) gives each sample a box of its own. A polytope
         must be bounded and have an interior; it is the same for all samples, and has no use for `start`.
     x : (batch, ...) tensor, optional
-    method : {"auto", "newton", "bundle"}
-        "newton" is a projected Newton method for twice differentiable f of moderate size over boxes;
-        "bundle" a proximal bundle method that needs subgradients only and takes polytopes, networks with
-        kinks and many variables. "auto" takes Newton's where an architecture says that it is smooth.
+    method : {"auto", "newton", "lbfgs", "bundle"}
+        "newton" and "lbfgs" are projected Newton and quasi-Newton methods for differentiable f over boxes,
+        the one for tens of variables, the other for any number; "bundle" is a proximal bundle method that
+        needs subgradients only and takes polytopes and networks with kinks. "auto" takes one of the first two
+        where an architecture says that it is smooth.
     linear, start : (batch, *shape) tensors, optional
         Slopes that are added to f; where to begin.
     batch : int, optional
@@ -95,18 +97,24 @@ def minimize_batch(
     problem = torch_problem(f, bounds, x, linear=linear, like=start, batch=batch, assume_convex=assume_convex)
     smooth = isinstance(f, Architecture) and not f.activation.piecewise_linear
     if method == "auto":
-        method = "newton" if smooth and middle is None and problem.size <= _DENSE else "bundle"
+        method = "bundle"
+        if smooth and middle is None:
+            method = "newton" if problem.size <= _DENSE else "lbfgs"
     nothing = Nothing(problem.lo, problem.hi)
     first = nothing.middle() if start is None else start.reshape(problem.batch, -1).to(problem.lo)
     first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
     with weights_at_rest(f):
-        if method == "newton":
+        if method != "bundle":
             if middle is not None:
                 raise ArgumentError(
-                    'Newton\'s method takes boxes only: choose method "bundle" for a polytope'
+                    f'method "{method}" takes boxes only: choose method "bundle" for a polytope'
                 )
             modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
-            return minimise_by_newton(problem.frozen(), nothing, tolerance, max_iterations, first, modulus)
+            if method == "newton":
+                return minimise_by_newton(
+                    problem.frozen(), nothing, tolerance, max_iterations, first, modulus
+                )
+            return minimise_by_lbfgs(problem.frozen(), tolerance, max_iterations, first, modulus)
         if not bool(torch.isfinite(problem.hi - problem.lo).all()):
             raise DomainError(
                 "the bundle method needs a bounded domain: give finite bounds, or a smooth network and "
