@@ -1,0 +1,1 @@
+"""The landscape of two-layer ReLU networks, seen: gradient descent beside convex programmes."""
