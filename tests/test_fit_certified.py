@@ -84,7 +84,7 @@ def test_no_network_is_below_a_dual_value(loss: str | Loss) -> None:
             bound = certified_dual(problem, slopes, float(price))
             assert bound <= certified_objective(problem, weights, outputs)
             assert bound <= certified_objective(problem, np.zeros((0, 2)), np.zeros(0))
-            assert bound == pytest.approx(max(0, problem.scaled_dual(slopes, float(price))[0]), rel=1e-9)
+            assert bound >= max(0, problem.scaled_dual(slopes, float(price))[0]) * (1 - 1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -110,11 +110,10 @@ def test_slopes_at_the_border_stay_inside() -> None:
         problem = small(loss)
         width = 0.5 if isinstance(loss, Huber) else 1.0
         slopes = -problem.y / np.abs(problem.y) * width
-        exact = problem.dual(slopes)  # 0 for the logistic loss
-        assert certified_dual(problem, slopes, 1e-9) == pytest.approx(exact, rel=1e-12, abs=1e-12)
-        over = clip_slopes(problem, slopes * (1 + 1e-12))
-        assert over == pytest.approx(slopes)
-        assert certified_dual(problem, over, 1e-9) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+        # Along a ray the dual is concave: its maximum over a fine grid.
+        best = max(problem.dual(theta * slopes) for theta in np.linspace(0, 1, 4001))
+        for some in (slopes, clip_slopes(problem, slopes * (1 + 1e-12)), 0.25 * slopes):
+            assert certified_dual(problem, some, 1e-9) == pytest.approx(best, rel=1e-6)
 
 
 def test_what_proves_nothing_gives_zero() -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 import flint
 import numpy as np
 from flint import arb
+from scipy.optimize import minimize_scalar
 
 from jensen.errors import ArgumentError
 from jensen.fit._losses import Floats, Hinge, Huber, Logistic, Loss, Squared
@@ -32,7 +33,14 @@ def _downwards(ball: arb) -> float:
     return value
 
 
-def _scalar(problem: Problem) -> None:
+def require_scalar(problem: Problem) -> None:
+    """Refuse problems that the bounds of this file do not cover.
+
+    Raises
+    ------
+    ArgumentError
+        If outputs are vectors, or the loss is not one of squared, huber, logistic and hinge.
+    """
     if problem.outputs or not isinstance(problem.loss, (Squared, Huber, Logistic, Hinge)):
         raise ArgumentError(
             "certified bounds need a scalar output and one of the losses squared, huber, logistic and hinge; "
@@ -74,11 +82,11 @@ def certified_dual(problem: Problem, slopes: Floats, price: float) -> float:
     ArgumentError
         If the loss is not one of squared, huber, logistic, hinge.
     """
-    _scalar(problem)
+    require_scalar(problem)
     if not np.isfinite(price) or not np.isfinite(slopes).all():
         return 0.0
     signal = problem.pull(slopes)
-    scale = problem.scaled_dual(slopes, price)[1]
+    scale = _best_scale(problem, slopes, price)
     used = np.flatnonzero(problem.weights > 0)
     if (signal[problem.weights == 0] != 0).any() or not np.isfinite(scale):
         return 0.0
@@ -93,6 +101,29 @@ def certified_dual(problem: Problem, slopes: Floats, price: float) -> float:
                 return 0.0
             total += term
         return max(0.0, _downwards(-total))
+
+
+def _best_scale(problem: Problem, slopes: Floats, price: float) -> float:
+    """Return roughly the best of the multiples that are feasible, which may exceed 1."""
+    if isinstance(problem.loss, Squared):
+        return problem.scaled_dual(slopes, price)[1]
+    width = problem.loss.width if isinstance(problem.loss, Huber) else 1.0
+    largest = float(np.abs(slopes).max(initial=0.0))
+    most = min(
+        problem.regularisation / price if price > 0 else np.inf, width / largest if largest > 0 else np.inf
+    )
+    if not np.isfinite(most):
+        return 1.0
+    # Concave, and often largest at the end.
+    found = minimize_scalar(
+        lambda theta: -problem.dual(theta * slopes),
+        bounds=(0.0, most),
+        method="bounded",
+        options={"xatol": 1e-9 * most},
+    )
+    inside = float(found.x)
+    end = most * (1 - 2.0**-50)
+    return end if problem.dual(end * slopes) >= problem.dual(inside * slopes) else inside
 
 
 def _feasible(problem: Problem, signal: Floats, weights: Floats, price: float, scale: float) -> float:
@@ -160,7 +191,7 @@ def certified_objective(problem: Problem, weights: Floats, outputs: Floats) -> f
     ArgumentError
         If the loss is not one of squared, huber, logistic, hinge.
     """
-    _scalar(problem)
+    require_scalar(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         fitted, spread = _fitted(problem.x, weights, outputs)
     if not (np.isfinite(fitted).all() and np.isfinite(spread).all()):
