@@ -1,0 +1,234 @@
+"""Rigorous upper bounds of max |r' relu(X w)| over |w| <= 1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import ldexp
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jensen.errors import ArgumentError
+from jensen.fit._price_cone import make_work
+from jensen.fit._price_quick import quick_bound
+from jensen.fit._price_reduce import Reduced, reduce
+from jensen.fit._price_rows import Floats, balanced, make_rows
+from jensen.fit._price_search import climb_all, distinct, search_price
+from jensen.fit._price_tree import make_stack
+from jensen.fit._price_walk import FOUND, NODES, explore, make_walk
+
+PriceStatus: TypeAlias = Literal["proven", "violated", "time_limit", "stopped", "inaccurate"]
+
+DIMENSIONS = 20
+"""Largest rank of X in which cones are searched; beyond, even the orthants are too many."""
+_SLOTS, _ROOM, _CHUNK = 400, 64, 500
+_EXTRA = 1000
+_FLOOR = 1e-11
+"""Targets are at least this part of the sum of |r_j| |x_j|: rounding hides what is smaller."""
+_PATIENCE = 0.3
+"""Part of the time after which a search that is not a quarter through gives way to easier targets."""
+
+
+@dataclass(frozen=True)
+class PriceBound:
+    """What is known about max |r' relu(X w)| over |w| <= 1.
+
+    Attributes
+    ----------
+    upper : float
+        At least the maximum, all rounding errors included.
+    lower : float
+        |r' relu(X w)| of the best neuron, in float64; 0 if there is none.
+    neurons : (k, d) float64 array
+        Unit vectors with different activation patterns or signs, largest |r' relu(X w)| first.
+    signs : (k,) int8 array
+        Of r' relu(X w).
+    nodes : int
+        Cones that were bounded.
+    status : str
+        "proven": `upper` is at most (1 + tolerance) times the threshold, or times `lower` if the search was
+        for the maximum. "violated": neurons above that were found. "time_limit", "stopped": the search
+        ended early, with the bound that was proven so far. "inaccurate": rounding errors are larger than
+        the tolerance, or X has too many dimensions to be searched.
+    """
+
+    upper: float
+    lower: float
+    neurons: Floats
+    signs: NDArray[np.int8]
+    nodes: int
+    status: PriceStatus
+
+
+class _Search:
+    """One run of `bound_price` on balanced data: what was found, and when to end."""
+
+    def __init__(
+        self, x: Floats, r: Floats, aim: tuple[float, float, int], stop: Callable[[], bool] | None
+    ) -> None:
+        self.x, self.r, self.exponent = balanced(x, r)
+        self.stop = stop
+        self.threshold, self.tolerance, self.count = ldexp(aim[0], -self.exponent), aim[1], aim[2]
+        self.data: Reduced = reduce(self.x, self.r)
+        self.nodes = 0
+        self.neurons, self.values = np.zeros((0, x.shape[1])), np.zeros(0)
+
+    @property
+    def goal(self) -> float:
+        """What the bound has to fall to."""
+        known = float(np.abs(self.values).max(initial=0.0)) if self.count == 0 else 0.0
+        return max(self.threshold, known) * (1 + self.tolerance)
+
+    @property
+    def above(self) -> int:
+        """How many neurons are known that lie above the goal."""
+        return int((np.abs(self.values) > self.goal).sum())
+
+    def take(self, neurons: Floats) -> None:
+        """Add unit vectors to the neurons that are known."""
+        pool = np.concatenate([self.neurons, neurons])
+        values = np.maximum(pool @ self.x.T, 0.0) @ self.r
+        self.neurons = distinct(self.x, pool, values, max(2 * self.count, 16))
+        self.values = np.maximum(self.neurons @ self.x.T, 0.0) @ self.r
+
+    def take_reduced(self, points: Floats) -> None:
+        """Add vectors in reduced coordinates."""
+        spans = points @ self.data.basis.T
+        norms = np.linalg.norm(spans, axis=1)
+        self.take(spans[norms > 0] / norms[norms > 0, None])
+
+    def explore(self, target: float, deadline: float, patience: float) -> tuple[float, PriceStatus | None]:
+        """Search for values above `target`, or above the goal where that grows larger.
+
+        Returns
+        -------
+        upper, status
+            A bound if the status is None; otherwise why there is none.
+        """
+        data, most, spared = self.data, 0.0, np.inf
+        sides = (data.raised, data.lowered)
+        for turn in range(2):
+            raised, lowered = sides[turn], sides[1 - turn]
+            shape = (_SLOTS, len(raised.rows), len(lowered.rows), data.rank)
+            stack, walk, work = make_stack(*shape), make_walk(*shape, _ROOM), make_work(data.rank)
+            before, done = self.nodes, False
+            while not done:
+                now, share = time.monotonic(), (turn + walk.done[0] / 2.0**data.rank) / 2
+                if self.stop is not None and self.stop():
+                    return np.inf, "stopped"
+                if now > deadline or (now > patience and share < 0.25) or self.nodes > spared:
+                    return np.inf, "time_limit"
+                scaled = max(data.scale(max(target, self.goal)), _FLOOR * data.total)
+                done = explore(stack, work, walk, raised, lowered, scaled, data.total, _CHUNK)
+                self.nodes = before + int(walk.counters[NODES])
+                if walk.counters[FOUND]:
+                    points = walk.found[: walk.counters[FOUND]].copy()
+                    walk.counters[FOUND] = 0
+                    climb_all(raised, lowered, points)
+                    self.take_reduced(points)
+                    if 0 < self.count <= self.above:
+                        return np.inf, "violated"
+                    if self.count > 0 and self.above:
+                        spared = min(spared, 2 * self.nodes + _EXTRA)
+            most = max(most, float(walk.most[0]))
+        return data.unscale(most), None
+
+    def tighten(self, upper: float, begin: float, limit: float) -> tuple[float, PriceStatus | None]:
+        """Lower a bound to the goal: at once if time seems to allow it, else by targets half-way to it."""
+        bound, status = self.explore(self.goal, begin + limit, begin + _PATIENCE * limit)
+        while status == "time_limit" and time.monotonic() < begin + limit:
+            if self.count > 0 and self.above:
+                break
+            bound, status = self.explore((upper + self.goal) / 2, begin + limit, np.inf)
+            if status is None:
+                upper = min(upper, bound)
+                status = None if upper <= self.goal else "time_limit"
+        return min(upper, bound), status
+
+    def result(self, upper: float, status: PriceStatus | None) -> PriceBound:
+        """Sum up."""
+        verdict: PriceStatus = "proven"
+        if upper > self.goal:
+            verdict = "violated" if self.count > 0 and self.above else status or "inaccurate"
+        lower = ldexp(float(np.abs(self.values).max(initial=0.0)), self.exponent)
+        most = float(np.nextafter(ldexp(upper, self.exponent), np.inf))
+        signs = np.sign(self.values).astype(np.int8)
+        return PriceBound(most, lower, self.neurons, signs, self.nodes, verdict)
+
+
+@cache
+def _compile() -> None:
+    """Compile, or load what was compiled, before any time is taken."""
+    row = make_rows(np.ones((1, 1)))
+    explore(make_stack(2, 1, 1, 1), make_work(1), make_walk(2, 1, 1, 1, 1), row, row, 1.0, 2.0, 1)
+
+
+def bound_price(
+    x: Floats,
+    r: Floats,
+    *,
+    threshold: float = 0.0,
+    tolerance: float = 1e-6,
+    time_limit: float | None = None,
+    count: int = 1,
+    starts: int = 100,
+    seeds: Floats | None = None,
+    rng: np.random.Generator | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> PriceBound:
+    """Prove that |r' relu(X w)| stays below a threshold on the unit ball, or find neurons above it.
+
+    Parameters
+    ----------
+    x : (n, d) float64 array
+        Finite.
+    r : (n,) float64 array
+        Finite.
+    threshold : float, default 0.0
+    tolerance : float, default 1e-6
+        Values up to (1 + tolerance) threshold count as below.
+    time_limit : float, optional
+        Seconds; compiling, which is done once per installation, does not count.
+    count : int, default 1
+        So many neurons above the threshold end the search, and so does bounding about twice as many cones
+        as it took to find the first. With 0 nothing does: the threshold rises to the best neuron instead,
+        so that the maximum is bracketed to the tolerance.
+    starts : int, default 100
+        Starting points of the local search that comes first.
+    seeds : (k, d) array, optional
+        More starting points.
+    rng : Generator, optional
+        By default seeded with 0.
+    stop : callable, optional
+        Asked every few milliseconds whether to end.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes do not fit, or numbers are not finite or negative.
+    """
+    if x.ndim != 2 or r.shape != x.shape[:1] or not (np.isfinite(x).all() and np.isfinite(r).all()):
+        raise ArgumentError(
+            f"x must be a finite matrix with a row for each number in r, got {x.shape}, {r.shape}"
+        )
+    if not (0 <= threshold < np.inf and 0 < tolerance < np.inf):
+        raise ArgumentError(f"threshold must be >= 0 and tolerance > 0, got {threshold!r} and {tolerance!r}")
+    if not (r[:, None] * (x != 0)).any():
+        return PriceBound(0.0, 0.0, np.zeros((0, x.shape[1])), np.zeros(0, dtype=np.int8), 0, "proven")
+    _compile()
+    begin = time.monotonic()
+    search = _Search(x, r, (threshold, tolerance, count), stop)
+    generator = np.random.default_rng(0) if rng is None else rng
+    search.take(
+        search_price(search.x, search.r, starts=starts, rng=generator, count=max(2 * count, 16), seeds=seeds)
+    )
+    data = search.data
+    upper = data.unscale(max(quick_bound(data.raised, data.lowered), quick_bound(data.lowered, data.raised)))
+    searchable = 0 < data.rank <= DIMENSIONS
+    if upper <= search.goal or 0 < count <= search.above or not searchable:
+        return search.result(upper, None)
+    return search.result(*search.tighten(upper, begin, np.inf if time_limit is None else time_limit))

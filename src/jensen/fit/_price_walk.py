@@ -1,0 +1,181 @@
+"""Compiled branch and bound over cones: proves that f = F - G stays below a target, or finds where not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from jensen.fit._price_cone import Work, bound_cone, dot, proven
+from jensen.fit._price_rows import Floats, Rows
+from jensen.fit._price_tree import Ints, Stack, set_root, split
+
+TOP, ROOT, NODES, FOUND = range(4)
+"""What the counters count: topmost slot, next orthant, cones bounded, neurons found."""
+
+_NEGLIGIBLE = 1e-12
+_SETTLED = 1e-9
+
+
+class Walk(NamedTuple):
+    """State of a search that can be interrupted between any two cones."""
+
+    counters: Ints
+    most: Floats  # (1,): largest proven bound of a closed cone
+    done: Floats  # (1,): closed part of the tree, where children count half of their parent, in orthants
+    weight: Floats  # (slots,)
+    found: Floats  # (k, d): unit vectors whose value exceeds the target
+    values: Floats  # (k,)
+    point: Floats
+    fresh_raised: Floats
+    fresh_lowered: Floats
+    scores: Floats  # (d, d)
+
+
+def make_walk(slots: int, raised: int, lowered: int, d: int, room: int) -> Walk:
+    """Start a search, with room for so many neurons."""
+    return Walk(
+        np.array([-1, 0, 0, 0], dtype=np.int64),
+        np.zeros(1),
+        np.zeros(1),
+        np.empty(slots),
+        np.empty((room, d)),
+        np.empty(room),
+        np.empty(d),
+        np.empty(raised),
+        np.empty(lowered),
+        np.empty((d, d)),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def excess(s: Stack, k: Work, slot: int) -> float:
+    """By how much the relaxation exceeds f at w = sum_i t_i v_i."""
+    total = 0.0
+    for m in range(s.raised.size[slot]):
+        above, below = 0.0, 0.0
+        for i in range(len(k.t)):
+            z = k.t[i] * s.raised.value[slot, m, i]
+            if z > 0:
+                above += z
+            else:
+                below -= z
+        total += min(above, below)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def longest(s: Stack, slot: int) -> tuple[int, int]:
+    """Return the generators that are farthest from each other."""
+    d = s.peak.shape[1]
+    least, first, second = np.inf, 0, min(1, d - 1)
+    for a in range(d):
+        for b in range(a + 1, d):
+            along = dot(s.generators[slot, a], s.generators[slot, b])
+            if along < least:
+                least, first, second = along, a, b
+    return first, second
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def close(walk: Walk, bound: float) -> None:
+    """Take the topmost cone off the stack."""
+    walk.most[0] = max(walk.most[0], bound)
+    walk.done[0] += walk.weight[walk.counters[TOP]]
+    walk.counters[TOP] -= 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def choose(s: Stack, k: Work, walk: Walk, slot: int) -> tuple[int, int, float, float]:
+    """Edge to split and weights of its ends.
+
+    The edge is the one along which raised rows bend most, as seen from w; the point is the crossing of the
+    row that comes closest to the middle. So rows get decided, and cones keep their shape.
+    """
+    d = len(k.t)
+    walk.scores[:] = 0.0
+    for m in range(s.raised.size[slot]):
+        z = s.raised.value[slot, m]
+        for a in range(d):
+            if z[a] > 0 and k.t[a] > 0:
+                for b in range(d):
+                    if z[b] < 0 and k.t[b] > 0:
+                        walk.scores[min(a, b), max(a, b)] += min(k.t[a] * z[a], -k.t[b] * z[b])
+    best, first, second = 0.0, 0, 1
+    for a in range(d):
+        for b in range(a + 1, d):
+            if walk.scores[a, b] > best:
+                best, first, second = walk.scores[a, b], a, b
+    if best == 0.0:
+        first, second = longest(s, slot)
+        return first, second, 0.5, 0.5
+    central, part = -1.0, 0.5
+    for m in range(s.raised.size[slot]):
+        za, zb = s.raised.value[slot, m, first], s.raised.value[slot, m, second]
+        if za * zb < 0:
+            share = abs(zb) / (abs(za) + abs(zb))
+            if min(share, 1 - share) > central:
+                central, part = min(share, 1 - share), share
+    return first, second, part, 1 - part
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def explore(
+    s: Stack,
+    k: Work,
+    walk: Walk,
+    raised: Rows,
+    lowered: Rows,
+    target: float,
+    total: float,
+    nodes: int,
+) -> bool:
+    """Go on for at most so many cones; whether all of them are closed.
+
+    Stops early when there is no room for another neuron.
+    """
+    d = len(k.y)
+    count = raised.rows.shape[0] + lowered.rows.shape[0]
+    c = walk.counters
+    for _ in range(nodes):
+        if c[TOP] < 0:
+            if c[ROOT] == 1 << d:
+                return True
+            set_root(s, raised, lowered, c[ROOT])
+            c[ROOT] += 1
+            c[TOP] = 0
+            walk.weight[0] = 1.0
+        slot = c[TOP]
+        c[NODES] += 1
+        bound, value = bound_cone(s, k, lowered, slot, target)
+        if bound <= target:
+            bound = proven(s, k, lowered, slot, total, count)
+            if bound <= target:
+                close(walk, bound)
+                continue
+        gap = excess(s, k, slot)
+        if value - gap > target and c[FOUND] < len(walk.values):
+            walk.found[c[FOUND]] = k.w
+            walk.values[c[FOUND]] = value - gap
+            c[FOUND] += 1
+        if value > target and gap <= _NEGLIGIBLE * value:
+            # nothing is relaxed at w: f really exceeds the target, and the cone is left with what it is worth
+            above = value * (1 + _SETTLED)
+            if bound > above:
+                bound, value = bound_cone(s, k, lowered, slot, above)
+            if bound <= above:
+                close(walk, proven(s, k, lowered, slot, total, count))
+                continue
+        if slot + 2 >= len(walk.weight):
+            close(walk, proven(s, k, lowered, slot, total, count))
+            continue
+        a, b, at_a, at_b = choose(s, k, walk, slot)
+        fresh = (walk.fresh_raised, walk.fresh_lowered)
+        split(s, raised, lowered, slot, (a, b), (at_a, at_b), walk.point, fresh)
+        c[TOP] += 1
+        walk.weight[slot] /= 2
+        walk.weight[slot + 1] = walk.weight[slot]
+        if c[FOUND] == len(walk.values):
+            return False
+    return False
