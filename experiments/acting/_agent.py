@@ -46,16 +46,16 @@ class Settings:
         See `Critic.best`; "exact" is for acting, and leaves targets to "newton".
     """
 
-    width: int = 128
+    width: int = 64
     members: int = 2
     activation: str = "softplus"
-    rate: float = 1e-3
-    batch: int = 128
+    rate: float = 2e-3
+    batch: int = 64
     discount: float = 0.99
     track: float = 0.02
-    weight: float = 0.1
-    tolerance: float = 1e-4
-    noise: float = 0.1
+    weight: float = 1.0
+    tolerance: float = 1e-3
+    noise: float = 0.3
     warmup: int = 500
     worlds: int = 8
     inference: Inference = "newton"
