@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from experiments.acting._critic import Critic
 from experiments.acting._peers import PeerSettings
 from experiments.acting._replay import Replay
 from experiments.acting._runs import METHODS, OURS, Journal, Run, Task, run
+from experiments.acting._worlds import Policy, evaluate
 from experiments.control import SMALL_STEPS, main
 from jensen.errors import ArgumentError
 
@@ -34,7 +34,7 @@ def task(method: str, steps: int = 80) -> Task:
 @pytest.mark.parametrize("how", ["newton", "bundle", "exact"])
 def test_actions_maximise(how: str) -> None:
     torch.manual_seed(0)
-    critic, states = Critic(3, 1, 8, 2, "softplus").double(), torch.randn(5, 3).double()
+    critic, states = Critic(3, 1, 8, 2, "softplus").double(), torch.randn(2, 3).double()
     found = critic.best(states, 0.5, 1e-8, how)  # type: ignore[arg-type]
     grid = torch.linspace(-1, 1, 20_001).double()[:, None]
     share = (grid[:, 0] + 1) / 2
@@ -59,11 +59,18 @@ def test_replay_is_kept() -> None:
 def test_interrupted_runs_end_alike(method: str, tmp_path: Path) -> None:
     whole = run(task(method), tmp_path / "whole", math.inf)
     assert whole is not None
-    clock, ticks = time.time, iter([0.0, 2.0])
+    played: list[str] = []
+
+    def once(name: str, policy: Policy, seed: int) -> list[float]:
+        if played:
+            raise KeyboardInterrupt
+        played.append(name)
+        return evaluate(name, policy, seed)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "time", lambda: next(ticks, 2.0))
-        assert run(task(method), tmp_path / "parts", 1.0) is None
-    assert clock is time.time
+        patch.setattr("experiments.acting._runs.evaluate", once)
+        with pytest.raises(KeyboardInterrupt):
+            run(task(method), tmp_path / "parts", math.inf)
     assert len(list((tmp_path / "parts").iterdir())) == 1
     resumed = run(task(method), tmp_path / "parts", math.inf)
     assert resumed is not None
@@ -73,9 +80,11 @@ def test_interrupted_runs_end_alike(method: str, tmp_path: Path) -> None:
 
 
 def test_states_that_are_none_are_refused(tmp_path: Path) -> None:
-    task(OURS).file(tmp_path).write_bytes(b"torn")
-    with pytest.raises(ArgumentError, match="remove it"):
-        run(task(OURS), tmp_path, math.inf)
+    path = task(OURS).file(tmp_path)
+    for write in (lambda: path.write_bytes(b"torn"), lambda: torch.save({"run": 1}, path)):
+        write()
+        with pytest.raises(ArgumentError, match="remove it"):
+            run(task(OURS), tmp_path, math.inf)
 
 
 def test_journal_survives_a_torn_line(tmp_path: Path) -> None:

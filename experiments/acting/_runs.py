@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -97,11 +99,13 @@ def run(task: Task, folder: Path, deadline: float) -> Run | None:
     learner, path = task.learner(), task.file(folder)
     done = Run(asdict(task), [], [], 0.0)
     if path.exists():
+        if not zipfile.is_zipfile(path):
+            raise ArgumentError(f"{path} holds no state of a run; remove it to begin anew")
         try:
             kept = torch.load(path, weights_only=True)
             done = Run(**kept["run"])
             learner.load(kept["learner"])
-        except (RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+        except (RuntimeError, LookupError, TypeError, UnpicklingError) as error:
             raise ArgumentError(f"{path} cannot be read: {error}; remove it to begin anew") from error
     while (taken := done.steps[-1] if done.steps else 0) < task.steps:
         if time.time() >= deadline:
