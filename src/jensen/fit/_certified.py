@@ -168,7 +168,7 @@ def _fitted(x: Floats, weights: Floats, outputs: Floats) -> tuple[Floats, Floats
     fitted = np.maximum(hidden, 0) @ outputs
     amounts = np.abs(outputs)
     spread = (error @ amounts) * 1.01
-    spread += (m + 2) * _UNIT * 1.01 * ((np.abs(hidden) + error) @ amounts) + (m + 1) * 1e-320
+    spread += (m + 2) * _UNIT * 1.01 * ((np.abs(hidden) + error) @ amounts) + m * 2e-320
     return fitted, spread
 
 

@@ -36,11 +36,13 @@ _SLIDE_STEPS = 60
 """L-BFGS steps from the optimum of a restricted programme: its neurons move across gates."""
 _GAUSSIAN = 16
 """Random gates in the first programme."""
-_STARTS = 64
-"""Local searches per pricing, besides those from the network's own neurons."""
+_STARTS = 16
+"""Local searches of the first pricing, besides those from the network's own neurons."""
 _THOROUGH = 512
 """Local searches before neurons are held to be complete."""
-_JOIN = 32
+_FEW, _MANY = 4, 16
+"""Groups joined in a round that call for twice the searches, or half of them."""
+_JOIN = 64
 """Most groups that join in a round."""
 _FIRST_ACCURACY = 1e-3
 """Relative gap to which the first programme is solved."""
@@ -138,13 +140,17 @@ class _Generation:
         if not joined and missing > 0.5 * self.tolerance and self.problem.loss.smooth:
             # The solver's slopes are not accurate enough to prove optimality; those of the network may be.
             of_solver = self.slopes
-            fitted = np.maximum(self.problem.x @ self.weights.T, 0) @ self.outputs
-            self.slopes = clip_slopes(self.problem, self.problem.loss.slope(fitted, self.problem.y))
+            self.slopes = self._own_slopes()
             other, found = self._excess(starts)
             if self._missing(other) < missing:
                 return other, self.join(found)
             self.slopes = of_solver
         return excess, joined
+
+    def _own_slopes(self) -> Floats:
+        """Slopes at the outputs of the best network."""
+        fitted = np.maximum(self.problem.x @ self.weights.T, 0) @ self.outputs
+        return clip_slopes(self.problem, self.problem.loss.slope(fitted, self.problem.y))
 
     def _missing(self, excess: float) -> float:
         """Relative gap that would be left if no neuron were priced higher than what was found."""
@@ -190,7 +196,7 @@ class _Generation:
                 time_limit=min(time_limit, self.left),
                 # Neurons whose groups are there already cannot help: the bound goes around them.
                 count=_VIOLATED if excess <= self.slack else 0,
-                starts=_STARTS // 4,
+                starts=_STARTS,
                 seeds=self.weights,
                 rng=self.rng,
             )
@@ -223,10 +229,12 @@ class _Generation:
     def finish(self, status: FitStatus) -> Fit:
         """Evaluate the best network and the best bound rigorously."""
         if not np.isfinite(self.price):
-            # Without time for a search this is a crude bound, but one.
-            signal, threshold = self.problem.pull(self.slopes), self.problem.regularisation
-            bound = bound_price(self.problem.x, signal, threshold=threshold, time_limit=0.0, starts=0)
-            self._believe(bound.upper)
+            # Without time for a search these bounds are crude, but bounds.
+            for slopes in (self.slopes, self._own_slopes()):
+                self.slopes = slopes
+                signal, threshold = self.problem.pull(slopes), self.problem.regularisation
+                bound = bound_price(self.problem.x, signal, threshold=threshold, time_limit=0.0, starts=0)
+                self._believe(bound.upper)
         objective = certified_objective(self.problem, self.weights, self.outputs)
         if status == "optimal" and objective - self.lower > self.tolerance * objective:
             status = "stalled"  # by the rounding errors of the objective
@@ -247,12 +255,16 @@ class _Generation:
 def _rounds(run: _Generation, certify: bool, progress: Callable[[Round], object] | None) -> FitStatus:
     """Solve, slide, price and certify until the gap is closed."""
     accuracy, least = _FIRST_ACCURACY, 0.1 * run.tolerance
-    idle = 0
+    idle, starts = 0, _STARTS
     while run.left > 0:
         value, lower = run.value, run.lower
         run.solve(accuracy)
         moved = run.slide()
-        excess, joined = run.search(_STARTS)
+        excess, joined = run.search(starts)
+        if joined < _FEW:
+            starts = min(2 * starts, _THOROUGH)
+        elif joined > _MANY:
+            starts = max(starts // 2, _STARTS)
         if run.value < value * (1 - run.tolerance):
             run.pool.forget()
         settled = accuracy <= least
