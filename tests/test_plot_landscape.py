@@ -154,7 +154,6 @@ def test_patterns_merge_from_small_weights_only() -> None:
 
 
 def test_the_convex_optimum_is_below_descent() -> None:
-    pytest.importorskip("jensen.fit._relu")
     run = _shifting.run(0)
     for step in (0, 150, 300):
         both, own = run.optimum(step, both=True), run.optimum(step)

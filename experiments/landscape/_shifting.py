@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.landscape._descent import Descent, Floats, count_distinct, descend
+from jensen.fit._fixed import solve_relu
 from jensen.fit._problem import make_problem
 from jensen.fit._solution import Groups
 
@@ -50,8 +51,6 @@ class Run:
         `both` signs are allowed. A weight decay of lambda / 2 is lambda |w| |a| at the optimum, so that the
         optimum is below the loss of the step.
         """
-        from jensen.fit._relu import solve_relu
-
         signs = np.sign(self.descent.output[step]).astype(np.int8)
         gates = (self.x @ self.descent.hidden[step].T > 0).T
         some = gates.any(1)
@@ -62,7 +61,10 @@ class Run:
         one = np.where(adds, 1, -1).astype(np.int8)
         groups = Groups.both_signs(np.unique(gates, axis=0)) if both else Groups(gates, one)
         problem = make_problem(self.x, self.y, DECAY)
-        return float(solve_relu(problem, groups, tolerance=1e-6).objective) / self.unit
+        solution = solve_relu(problem, groups, tolerance=1e-6)
+        if solution.status != "optimal":
+            raise RuntimeError(f"step {step}: {solution.status} at a relative gap of {solution.gap:.1e}")
+        return solution.objective / self.unit
 
 
 def run(seed: int, scale: float = SCALE, steps: int = STEPS) -> Run:
