@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
@@ -79,6 +79,7 @@ def test_coincident_kinks_that_cancel_are_no_frontier() -> None:
 
 
 @settings(max_examples=30, deadline=None)
+@example(widths=[4, 7, 7], seed=0, integral=True)  # a kink along the edges that another one has just cut
 @given(
     widths=st.lists(st.integers(1, 7), min_size=1, max_size=3),
     seed=st.integers(0, 10_000),

@@ -81,7 +81,7 @@ def subdivide(network: ReLUNetwork, polygon: FloatArray, budget: int | None = No
     vertices = polygon
     polygons = [np.arange(len(polygon))]
     for position in range(network.depth):
-        crossing = _crossing_columns(network, vertices, position)
+        crossing, tolerance = _crossing_columns(network, vertices, position)
         for column in range(crossing.shape[1]):
             signs = np.sign(crossing[:, column]).astype(np.int8)
             polygons, pairs = _cut(polygons, signs)
@@ -92,6 +92,7 @@ def subdivide(network: ReLUNetwork, polygon: FloatArray, budget: int | None = No
             vertices = np.concatenate([vertices, vertices[i] + share * (vertices[j] - vertices[i])])
             fresh = crossing[i] + share * (crossing[j] - crossing[i])
             fresh[:, column] = 0.0
+            fresh[np.abs(fresh) <= tolerance] = 0.0
             crossing = np.concatenate([crossing, fresh])
             if budget is not None and len(vertices) > budget:
                 return None
@@ -103,10 +104,16 @@ def _chunks(n: int, width: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, n, step))
 
 
-def _crossing_columns(network: ReLUNetwork, vertices: FloatArray, position: int) -> FloatArray:
-    """Pre-activations of the layer's neurons that change sign among the vertices, (n, crossing).
+def _crossing_columns(
+    network: ReLUNetwork, vertices: FloatArray, position: int
+) -> tuple[FloatArray, FloatArray]:
+    """Pre-activations of the layer's neurons that change sign among the vertices, and what counts as zero.
 
     Chunks of vertices may disagree on which neurons cross, so that extremes come first.
+
+    Returns
+    -------
+    (n, crossing) and (crossing,) arrays
     """
     size = network.layers[position].size
     low, high = np.full(size, np.inf), np.full(size, -np.inf)
@@ -124,8 +131,9 @@ def _crossing_columns(network: ReLUNetwork, vertices: FloatArray, position: int)
     else:
         kept = [kept[0][:, columns]]
     z = np.concatenate(kept)
-    z[np.abs(z) <= tolerance[columns]] = 0.0
-    return z
+    tolerance = tolerance[columns]
+    z[np.abs(z) <= tolerance] = 0.0
+    return z, tolerance
 
 
 def _cut(
