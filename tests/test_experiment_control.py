@@ -17,7 +17,7 @@ pytest.importorskip("stable_baselines3")
 from experiments.acting._agent import Settings
 from experiments.acting._critic import Critic
 from experiments.acting._peers import PeerSettings
-from experiments.acting._replay import Replay
+from experiments.acting._replay import Recent, Replay
 from experiments.acting._runs import METHODS, OURS, Journal, Run, Task, run
 from experiments.acting._worlds import Policy, evaluate
 from experiments.control import SMALL_STEPS, main
@@ -45,14 +45,22 @@ def test_actions_maximise(how: str) -> None:
         assert float(action) == pytest.approx(float(grid[value.argmax()]), abs=2e-3)
 
 
-def test_replay_is_kept() -> None:
-    first, second = Replay(9, 2, 1), Replay(9, 2, 1)
-    for i in range(4):
-        first.add(torch.full((2,), float(i)), torch.tensor([0.5]), 2.0 * i, torch.zeros(2), i == 3)
-    second.load(first.state())
-    assert second["reward"].tolist() == [0, 2, 4, 6]
-    assert second["final"].tolist() == [0, 0, 0, 1]
-    assert torch.equal(second["state"], first["state"])
+def test_memory_gathers_rewards() -> None:
+    replay = Replay(9, 1, 1)
+    recent = Recent(replay, 2, 0.5)
+    for i in range(3):
+        recent.add(torch.tensor([float(i)]), torch.zeros(1), 4.0 * (i + 1), torch.tensor([i + 1.0]))
+    recent.end(torch.tensor([3.0]), final=True)
+    recent.add(torch.tensor([7.0]), torch.zeros(1), 1.0, torch.tensor([8.0]))
+    recent.end(torch.tensor([8.0]), final=False)
+    assert replay["state"][:, 0].tolist() == [0, 1, 2, 7]
+    assert replay["reward"].tolist() == [4, 8, 12, 1]
+    assert replay["gain"].tolist() == [4 + 8 / 2, 8 + 12 / 2, 12, 1]
+    assert replay["next"][:, 0].tolist() == [2, 3, 3, 8]
+    assert replay["discount"].tolist() == [0.25, 0.25, 0, 0.5]
+    other = Replay(9, 1, 1)
+    other.load(replay.state())
+    assert torch.equal(other["gain"], replay["gain"])
 
 
 @pytest.mark.parametrize("method", METHODS)

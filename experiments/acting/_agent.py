@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from experiments.acting._critic import Critic, Inference
-from experiments.acting._replay import Replay
+from experiments.acting._replay import Recent, Replay
 from experiments.acting._worlds import Floats, make
 
 
@@ -29,6 +29,8 @@ class Settings:
         Of Adam.
     batch : int
     discount : float
+    horizon : int
+        Number of steps whose rewards a target takes from the memory.
     track : float
         Share by which the target network follows after each step of learning.
     weight : float
@@ -52,6 +54,7 @@ class Settings:
     rate: float = 2e-3
     batch: int = 64
     discount: float = 0.99
+    horizon: int = 3
     track: float = 0.02
     weight: float = 1.0
     tolerance: float = 1e-3
@@ -91,6 +94,7 @@ class ConvexQ:
         torch.manual_seed(seed)
         worlds = self._worlds
         states = [self._begin(world.reset(seed=(seed + i) % 2**31)) for i, world in enumerate(worlds)]
+        recent = [Recent(self._replay, self._settings.horizon, self._settings.discount) for _ in worlds]
         taken = 0
         while taken < steps:
             here = range(min(len(worlds), steps - taken))
@@ -98,11 +102,16 @@ class ConvexQ:
             for i in here:
                 after, reward, terminated, truncated, _ = worlds[i].step(actions[i].numpy())
                 following = torch.from_numpy(np.asarray(after, dtype=np.float32))
-                self._replay.add(states[i], actions[i], float(reward), following, bool(terminated))
-                states[i] = self._begin(worlds[i].reset()) if terminated or truncated else following
+                recent[i].add(states[i], actions[i], float(reward), following)
+                states[i] = following
+                if terminated or truncated:
+                    recent[i].end(following, bool(terminated))
+                    states[i] = self._begin(worlds[i].reset())
             taken += len(here)
             if self._replay.size > self._settings.warmup:
                 self._learn(len(here))
+        for steps_left, state in zip(recent, states, strict=True):
+            steps_left.end(state, final=False)
 
     def act(self, states: Floats) -> Floats:
         """Choose actions in [-1, 1] without exploration."""
@@ -147,11 +156,11 @@ class ConvexQ:
         """Take some steps of gradient descent, with targets of the same target network."""
         s = self._settings
         index = torch.randint(self._replay.size, (updates * s.batch,))
-        rows = {name: self._replay[name][index] for name in ("state", "action", "reward", "next", "final")}
+        rows = {name: self._replay[name][index] for name in ("state", "action", "gain", "next", "discount")}
         best = self._best(self._target, rows["next"], "newton" if s.inference == "exact" else s.inference)
         with torch.no_grad(), parametrize.cached():
             following = self._target(rows["next"], best).amin(0)
-            wanted = rows["reward"] / self._scale() + s.discount * (1 - rows["final"]) * following
+            wanted = rows["gain"] / self._scale() + rows["discount"] * following
         for some in torch.split(torch.arange(len(index)), s.batch):
             found = self._critic(rows["state"][some], rows["action"][some])
             loss = (found - wanted[some]).square().mean(1).sum()

@@ -1,4 +1,4 @@
-"""Transitions that a learner has seen, in tensors."""
+"""Transitions that a learner has seen, in tensors, and how they are made from steps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor
 class Replay:
     """A memory of transitions, none of which is forgotten.
 
-    Each holds the state, the action in [-1, 1], the reward, the next state, and whether the episode ended
-    there for good, not by its time limit.
+    Each holds the state, the action in [-1, 1], the reward, what was gained in the next steps (the sum of
+    discounted rewards), the state after these, and how much its value counts: not at all where the episode
+    ended for good, rather than by its time limit.
 
     Parameters
     ----------
@@ -24,25 +25,19 @@ class Replay:
             "state": torch.empty(capacity, states),
             "action": torch.empty(capacity, actions),
             "reward": torch.empty(capacity),
+            "gain": torch.empty(capacity),
             "next": torch.empty(capacity, states),
-            "final": torch.empty(capacity),
+            "discount": torch.empty(capacity),
         }
 
     def __getitem__(self, name: str) -> Tensor:
         """Give one column of all transitions so far; a view."""
         return self._data[name][: self.size]
 
-    def add(self, state: Tensor, action: Tensor, reward: float, after: Tensor, final: bool) -> None:
+    def add(self, **row: Tensor | float) -> None:
         """Take note of a transition."""
-        row: dict[str, Tensor | float] = {
-            "state": state,
-            "action": action,
-            "reward": reward,
-            "next": after,
-            "final": float(final),
-        }
-        for name, value in row.items():
-            self._data[name][self.size] = value
+        for name, column in self._data.items():
+            column[self.size] = row[name]
         self.size += 1
 
     def state(self) -> dict[str, Tensor]:
@@ -54,3 +49,35 @@ class Replay:
         self.size = len(state["reward"])
         for name, column in state.items():
             self._data[name][: self.size] = column
+
+
+class Recent:
+    """The latest steps of an episode, until it is known what is gained in the steps after them.
+
+    Parameters
+    ----------
+    replay : Replay
+    horizon : int
+        Number of steps.
+    discount : float
+    """
+
+    def __init__(self, replay: Replay, horizon: int, discount: float) -> None:
+        self._replay, self._horizon, self._discount = replay, horizon, discount
+        self._steps: list[tuple[Tensor, Tensor, float]] = []
+
+    def add(self, state: Tensor, action: Tensor, reward: float, after: Tensor) -> None:
+        """Take note of a step; hand on the one that is old enough."""
+        self._steps.append((state, action, reward))
+        if len(self._steps) == self._horizon:
+            self._hand_on(after, self._discount**self._horizon)
+
+    def end(self, after: Tensor, final: bool) -> None:
+        """Hand on all steps: the episode is at its end, for good or not."""
+        while self._steps:
+            self._hand_on(after, 0.0 if final else self._discount ** len(self._steps))
+
+    def _hand_on(self, after: Tensor, discount: float) -> None:
+        gain = sum(reward * self._discount**i for i, (_, _, reward) in enumerate(self._steps))
+        state, action, reward = self._steps.pop(0)
+        self._replay.add(state=state, action=action, reward=reward, gain=gain, next=after, discount=discount)
