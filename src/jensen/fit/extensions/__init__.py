@@ -1,0 +1,1 @@
+"""Other architectures whose training is a convex programme too."""

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jensen.errors import ArgumentError
+from jensen.fit._arrangement import all_gates
+from jensen.fit._generate import fit_network
+from jensen.fit._problem import Problem, make_problem
+from jensen.fit.extensions._gated_nuclear import solve_gated_vectors
+from jensen.fit.extensions._vector_fit import fit_vector_network
+from jensen.fit.extensions._vector_network import descend_vectors, network_value, random_vector_network
+from jensen.fit.extensions._vector_price import bound_vector_price
+
+Floats = NDArray[np.float64]
+STARTS = 6
+
+
+def vectors(seed: int, n: int, d: int, c: int, loss: str = "squared", strength: float = 0.03) -> Problem:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    y = rng.normal(size=(n, c)) if loss == "squared" else np.eye(c)[rng.integers(c, size=n)]
+    return make_problem(x, y, strength, loss)
+
+
+class TestVectorOutputs:
+    @pytest.mark.parametrize(
+        ("seed", "n", "d", "c", "loss"),
+        [
+            (0, 8, 2, 2, "squared"),
+            (2, 8, 2, 3, "squared"),
+            (4, 8, 3, 2, "squared"),
+            (3, 9, 2, 2, "multinomial"),
+        ],
+    )
+    def test_no_descent_ends_below_the_optimum_and_the_best_reaches_it(
+        self, seed: int, n: int, d: int, c: int, loss: str
+    ) -> None:
+        problem = vectors(seed, n, d, c, loss)
+        fit = fit_vector_network(problem, time_limit=60)
+        assert fit.status == "optimal"
+        assert fit.gap <= 1e-5
+        assert fit.objective == pytest.approx(network_value(problem, fit.weights, fit.outputs), rel=1e-12)
+        ends = []
+        for start in range(STARTS):
+            network = random_vector_network(problem, 25, np.random.default_rng(start))
+            ends.append(network_value(problem, *descend_vectors(problem, *network, steps=1500)))
+        assert min(ends) >= fit.lower_bound
+        assert min(ends) <= fit.objective * (1 + 5e-3)
+
+    def test_one_output_is_the_scalar_problem(self) -> None:
+        problem = vectors(1, 8, 2, 1)
+        scalar = make_problem(problem.x, problem.y[:, 0], problem.regularisation)
+        one, two = fit_vector_network(problem, time_limit=60), fit_network(scalar, time_limit=60)
+        assert one.objective == pytest.approx(two.objective, rel=2e-5)
+        assert one.lower_bound <= two.objective
+        assert two.lower_bound <= one.objective
+
+    def test_the_price_is_bounded_and_the_bound_is_sharp(self) -> None:
+        rng = np.random.default_rng(5)
+        x, signal = rng.normal(size=(7, 2)), rng.normal(size=(7, 3))
+        angles = np.linspace(0, 2 * np.pi, 40_000, endpoint=False)
+        w = np.column_stack([np.cos(angles), np.sin(angles)])
+        most = float(np.linalg.norm(np.maximum(w @ x.T, 0) @ signal, axis=1).max())
+        tight = bound_vector_price(x, signal, goal=most * (1 + 1e-7), tolerance=1e-4)
+        assert most <= tight.upper <= most * (1 + 2e-4)
+        # A goal that is too low is refuted by a neuron.
+        refuted = bound_vector_price(x, signal, goal=0.9 * most)
+        assert 0.9 * most < refuted.lower <= most * (1 + 1e-7)
+        assert refuted.upper >= most * (1 - 1e-9)
+        # Without time the bound is crude, but one.
+        assert bound_vector_price(x, signal, goal=most, time_limit=1e-9).upper >= most
+
+    def test_large_regularisation_leaves_no_neuron(self) -> None:
+        problem = vectors(0, 6, 2, 2, strength=100.0)
+        fit = fit_vector_network(problem)
+        assert fit.status == "optimal"
+        assert len(fit.weights) == 0
+        assert fit.predict(problem.x).shape == (6, 2)
+
+    def test_scalar_targets_and_kinks_are_refused(self) -> None:
+        with pytest.raises(ArgumentError, match="vector outputs"):
+            fit_vector_network(make_problem(np.eye(3), np.ones(3), 0.1))
+
+
+class TestGatedVectors:
+    @pytest.mark.parametrize(("seed", "n", "d", "c"), [(0, 8, 2, 2), (1, 7, 3, 2)])
+    def test_the_nuclear_norm_programme_is_solved(self, seed: int, n: int, d: int, c: int) -> None:
+        cp: Any = pytest.importorskip("cvxpy")
+        problem = vectors(seed, n, d, c)
+        gates = all_gates(problem.x)
+        found = solve_gated_vectors(problem, gates, tolerance=1e-7)
+        z = [cp.Variable((d, c)) for _ in gates]
+        fitted = sum((g[:, None] * problem.x) @ part for g, part in zip(gates, z, strict=True))
+        loss = cp.sum_squares(fitted - problem.y) / (2 * n)
+        programme = cp.Problem(
+            cp.Minimize(loss + problem.regularisation * sum(cp.normNuc(part) for part in z))
+        )
+        programme.solve(solver=cp.CLARABEL)
+        assert found.status == "optimal"
+        assert found.objective == pytest.approx(programme.value, rel=1e-6)
+        assert found.lower_bound <= programme.value * (1 + 1e-7)
+        # The neurons are the matrices, at the same norm.
+        gate, w, a = found.neurons()
+        fitted = sum(
+            (gates[g][:, None] * (problem.x @ u)[:, None] * v) for g, u, v in zip(gate, w, a, strict=True)
+        )
+        norm = float(np.linalg.norm(w, axis=1) @ np.linalg.norm(a, axis=1))
+        assert problem.primal(fitted, norm) == pytest.approx(found.objective, rel=1e-9)
+
+    def test_it_bounds_relu_networks_from_below(self) -> None:
+        problem = vectors(0, 8, 2, 2)
+        gated = solve_gated_vectors(problem, all_gates(problem.x))
+        assert gated.lower_bound <= fit_vector_network(problem, time_limit=60).objective
+
+    def test_one_gate_that_is_always_true_is_a_linear_network(self) -> None:
+        """With X'X = n I the solution is the least squares one with shrunken singular values."""
+        rng = np.random.default_rng(0)
+        n = 9
+        x = np.linalg.qr(rng.normal(size=(n, 3)))[0] * np.sqrt(n)
+        y = rng.normal(size=(n, 4))
+        problem = make_problem(x, y, 0.2)
+        found = solve_gated_vectors(problem, np.ones((1, n), dtype=bool), tolerance=1e-10)
+        left, scale, right = np.linalg.svd(x.T @ y / n, full_matrices=False)
+        assert found.coefficients[0] == pytest.approx((left * np.maximum(scale - 0.2, 0)) @ right, abs=1e-5)
