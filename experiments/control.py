@@ -6,8 +6,9 @@ state is the argmin over the box [-1, 1]^n of -Q(s, a) - w H(a), found for a bat
 (`ArgminLayer`) or bundle entropy (`minimize_entropy`), or that of -Q, exactly (`argmin`). So are the actions
 in the targets r + d Q'(s', a').
 
-DDPG and TD3 of stable-baselines3 take as many steps of the environment. All methods are evaluated alike, by
-ten episodes without exploration. It needs the extra `control`::
+DDPG and TD3 of stable-baselines3 take as many steps of the environment; TD3 once more with what is ours of
+noise, batch, rate of learning, tracking and horizon. All methods are evaluated alike, by ten episodes without
+exploration. It needs the extra `control`::
 
     python -m experiments.control --budget full --picture FILE
 
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.acting._agent import Settings
-from experiments.acting._peers import PeerSettings
+from experiments.acting._peers import LIKE_OURS, PeerSettings
 from experiments.acting._published import ENVIRONMENTS
 from experiments.acting._report import costs, picture, table
 from experiments.acting._runs import METHODS, OURS, Journal, Task, run
@@ -67,13 +68,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def tasks(options: argparse.Namespace) -> list[Task]:
     """List the runs that were asked for, one seed after the other."""
-    ours, peers = Settings(inference=options.inference), PeerSettings()
+    ours = Settings(inference=options.inference)
+    alike = PeerSettings(ours.noise, ours.warmup, ours.batch, ours.rate, ours.track, ours.horizon)
+    settings: dict[str, Settings | PeerSettings] = {method: PeerSettings() for method in METHODS}
+    settings |= {OURS: ours, LIKE_OURS: alike}
     chosen = [ENVIRONMENTS[name] for name in options.environments]
     if options.budget == "small":
         chosen = [replace(ENVIRONMENTS["InvertedPendulum"], steps=SMALL_STEPS, interval=SMALL_STEPS // 2)]
-        ours, peers = replace(ours, warmup=SMALL_WARMUP), replace(peers, warmup=SMALL_WARMUP)
+        settings = {method: replace(some, warmup=SMALL_WARMUP) for method, some in settings.items()}
     return [
-        Task(e.name, method, seed, e.steps, e.interval, ours if method == OURS else peers)
+        Task(e.name, method, seed, e.steps, e.interval, settings[method])
         for seed in options.seeds
         for e in chosen
         for method in options.methods
@@ -124,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not complete:
         print("time is up; the same command goes on from here", file=sys.stderr)
     if runs:
-        print(table(runs))
+        print(table(runs) + "\n\n" + table(runs, best=True))
         print("\n" + costs(runs))
         if options.picture is not None:
             picture(runs, options.picture)

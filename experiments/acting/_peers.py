@@ -13,13 +13,14 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 from experiments.acting._worlds import Floats, make
 
-PEERS = {"DDPG": DDPG, "TD3": TD3}
+LIKE_OURS = "TD3, our settings"
+PEERS = {"DDPG": DDPG, "TD3": TD3, LIKE_OURS: TD3}
 _STORED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """What is not the library's default.
+    """What is not the library's default, or is ours in the third method.
 
     Attributes
     ----------
@@ -29,23 +30,30 @@ class PeerSettings:
         Random steps in the beginning.
     batch : int
         Of each step of learning.
+    rate : float
+        Of Adam.
+    track : float
+        Share by which target networks follow.
+    horizon : int
+        Number of steps whose rewards a target takes from the memory.
     """
 
     noise: float = 0.1
     warmup: int = 500
     batch: int = 128
+    rate: float = 1e-3
+    track: float = 0.005
+    horizon: int = 1
 
 
 class Peer:
     """DDPG or TD3, which learn after every step.
 
-    Defaults throughout (networks of 400 and 300 neurons,), but for three:
-    exploration, which is none by default, is that of the tuned settings that belong to the library; batches
-    and the number of random steps are ours.
+    The library's defaults throughout (networks of 400 and 300 neurons), but for what `PeerSettings` holds.
 
     Parameters
     ----------
-    method : {"DDPG", "TD3"}
+    method : {"DDPG", "TD3", "TD3, our settings"}
     environment : str
     steps : int
         In all; the replay buffer holds as many.
@@ -61,6 +69,9 @@ class Peer:
             self._world,
             learning_starts=settings.warmup,
             batch_size=settings.batch,
+            learning_rate=settings.rate,
+            tau=settings.track,
+            n_steps=settings.horizon,
             policy_kwargs={"optimizer_kwargs": {"fused": True}},
             buffer_size=steps + 1,  # never full, so it is kept and read back from its beginning
             action_noise=NormalActionNoise(np.zeros(actions), np.full(actions, settings.noise)),
@@ -76,6 +87,9 @@ class Peer:
         self._world.action_space.seed(seed)
         self._model.action_space.seed(seed)
         self._model.get_env().seed(seed % 2**31)
+        buffer = self._model.replay_buffer
+        if buffer.pos > 0 and not buffer.dones[buffer.pos - 1].any():
+            buffer.timeouts[buffer.pos - 1] = True  # the last episode was left there
         self._model._last_obs = None  # so that `learn` begins with a new episode
         self._model.learn(steps, reset_num_timesteps=False)
 

@@ -16,8 +16,8 @@ class Environment:
     steps, interval : int
         Of the full budget, and between its evaluations.
     published : float or None
-        Highest return of the ICNN in table 3 of Amos, Xu and Kolter, "Input Convex Neural Networks" (ICML
-        2017), in version v1 of the environment; None where it is not known to us.
+        What Amos, Xu and Kolter, "Input Convex Neural Networks" (ICML 2017), report for theirs, on version
+        v1 of the environment; None where we do not know it.
     """
 
     name: str

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.acting._published import ENVIRONMENTS
 from experiments.acting._runs import METHODS, Run
 
-_COLOURS = dict(zip(METHODS, ("#0b6e4f", "#c0392b", "#2c5f9e"), strict=True))
+_COLOURS = dict(zip(METHODS, ("#0b6e4f", "#c0392b", "#2c5f9e", "#8fa8c8"), strict=True))
 
 
 def _of(runs: Sequence[Run], environment: str, method: str) -> list[Run]:
@@ -26,20 +26,19 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean(values):.{digits}f}{spread}"
 
 
-def table(runs: Sequence[Run]) -> str:
-    """Mean and standard deviation over seeds of the last and the best evaluation, in Markdown."""
-    heads = [f"{method}, {when}" for when in ("at the end", "best") for method in METHODS]
-    lines = [["environment", "steps", *heads, "published (v1)"]]
+def table(runs: Sequence[Run], best: bool = False) -> str:
+    """Mean and standard deviation over seeds of the last or the best evaluation, in Markdown."""
+    shown = [method for method in METHODS if any(run.task["method"] == method for run in runs)]
+    lines = [["best evaluation" if best else "last evaluation", "steps", *shown, "published (v1)"]]
     lines.append(["---"] * len(lines[0]))
     for name, environment in ENVIRONMENTS.items():
-        found = {method: _of(runs, name, method) for method in METHODS}
-        if not any(found.values()):
+        found = [_of(runs, name, method) for method in shown]
+        if not any(found):
             continue
-        steps = {run.steps[-1] for some in found.values() for run in some}
-        last = [_cell([run.curve[-1] for run in some]) for some in found.values()]
-        best = [_cell([max(run.curve) for run in some]) for some in found.values()]
+        steps = {run.steps[-1] for some in found for run in some}
+        cells = [_cell([max(run.curve) if best else run.curve[-1] for run in some]) for some in found]
         published = "" if environment.published is None else f"{environment.published:g}"
-        lines.append([name, ", ".join(f"{n:,}" for n in sorted(steps)), *last, *best, published])
+        lines.append([name, ", ".join(f"{n:,}" for n in sorted(steps)), *cells, published])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
