@@ -1,11 +1,12 @@
 """Euclidean projection on the cones {u : (2D - I) X u >= 0} of activation patterns, warm.
 
 By Moreau's decomposition the projection of v is the residual of the nonnegative least squares problem
-min |v + A' mu|, mu >= 0, whose passive set, at most d rows, is found by the method of Lawson and Hanson (1974).
-Every cone keeps its passive set and its QR factors between calls: points move little from call to call.
+min |v + A' mu|, mu >= 0, whose passive set, at most d rows, is found by the method of Lawson and Hanson
+(1974). Every cone keeps its passive set and its QR factors between calls: points move little from call to
+call.
 
-For any mu >= 0 the residual is at least as long as the projection, so a search that is only asked
-whether the projection is longer than a threshold may end early, and most do before looking at the rows at all.
+For any mu >= 0 the residual is at least as long as the projection, so a search that is only asked whether
+the projection is longer than a threshold may end early, and most do before looking at the rows at all.
 """
 
 from __future__ import annotations
@@ -311,8 +312,8 @@ class Cones:
         Returns
         -------
         projected : (P, d) array
-            Projections where the length exceeds the threshold; elsewhere some point not longer than that, outside
-            the cone perhaps.
+            Projections where the length exceeds the threshold; elsewhere some point not longer than that,
+            outside the cone perhaps.
         lengths : (P,) array
             Their lengths: never less than those of the projections.
         """

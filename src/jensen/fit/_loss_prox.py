@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from scipy.special import logit
 
 from jensen.errors import ArgumentError
-from jensen.fit._losses import Floats, Hinge, Huber, Logistic, Loss, Squared
-
-_STEEP = 1e8
-"""Curvature at the kink of the hinge, relative to the proximal term's."""
+from jensen.fit._losses import Floats, Huber, Logistic, Loss, Squared
+from jensen.fit._soft_hinge import SoftHinge
 
 
 def proximal(loss: Loss, points: Floats, reach: float, y: Floats) -> tuple[Floats, Floats]:
@@ -18,7 +17,7 @@ def proximal(loss: Loss, points: Floats, reach: float, y: Floats) -> tuple[Float
     Parameters
     ----------
     loss : Loss
-        Squared, Huber, Logistic or Hinge.
+        Squared, Huber, Logistic or SoftHinge.
     points : (n,) array
         z.
     reach : float
@@ -29,7 +28,7 @@ def proximal(loss: Loss, points: Floats, reach: float, y: Floats) -> tuple[Float
     o : (n,) array
         Minimisers.
     curvature : (n,) array
-        Second derivatives of the loss there; at the hinge's kink a large number.
+        Second derivatives of the loss there.
 
     Raises
     ------
@@ -43,17 +42,16 @@ def proximal(loss: Loss, points: Floats, reach: float, y: Floats) -> tuple[Float
         near = np.abs(away) <= loss.width * (1 + reach)
         moved = np.where(near, away / (1 + reach), away - reach * np.copysign(loss.width, away))
         return y + moved, near.astype(np.float64)
-    if isinstance(loss, Hinge):
-        margin = y * points
-        kink = np.abs(margin - 1 + reach / 2) < reach / 2
-        moved = np.where(kink, 1.0, np.where(margin < 1, margin + reach, margin))
-        return y * moved, np.where(kink, _STEEP / reach, 0.0)
+    if isinstance(loss, SoftHinge):
+        margin = _logistic(loss.margins(points, y), reach / loss.width)
+        e = np.exp(-np.abs(margin))
+        return y * (1 + loss.width * (margin + logit(loss.centre))), e / (1 + e) ** 2 / loss.width
     if isinstance(loss, Logistic):
         margin = _logistic(y * points, reach)
         e = np.exp(-np.abs(margin))
         return y * margin, e / (1 + e) ** 2
     raise ArgumentError(
-        f"fixed groups are solved for the losses squared, huber, logistic and hinge; got {loss.name}"
+        f"there are proximal maps of the losses squared, huber, logistic and soft hinge; got {loss.name}"
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from jensen.errors import ArgumentError
-from jensen.fit._fixed import group_prices, solve_gated, solve_relu
+from jensen.fit._fixed import solve_gated, solve_relu
+from jensen.fit._grouped import group_prices
 from jensen.fit._problem import Problem
 from jensen.fit._solution import FixedSolution, Groups
 from jensen.network._numbers import as_floats

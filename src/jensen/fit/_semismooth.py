@@ -1,11 +1,12 @@
 """Newton systems of group-sparse problems: (C + sigma sum_g M_g J_g M_g') s = b.
 
-C is diagonal and positive, M_g = sign_g D_g X, and J_g = P - a (P - w w') is the derivative of the group's proximal map:
-P projects on the span of the face of its cone, w is the unit vector of u_g, a in [0, 1) the shrinkage.
+C is diagonal and positive, M_g = sign_g D_g X, and J_g = P - a (P - w w') is the derivative of the group's
+proximal map: P projects on the span of the face of its cone, w is the unit vector of u_g, a in [0, 1) the
+shrinkage.
 
 Three ways to the solution: by columns (Woodbury) if the faces' dimensions add up to less than n; by Hadamard
-products otherwise, because sum_g (1 - a_g) M_g M_g' = X X' o (S' diag(1 - a) S) with the signed gates S costs no more for
-many columns than for few; by conjugate gradients if both are too large to factor.
+products otherwise, because sum_g (1 - a_g) M_g M_g' = X X' o (S' diag(1 - a) S) with the signed gates S costs
+no more for many columns than for few; by conjugate gradients if both are too large to factor.
 """
 
 from __future__ import annotations
@@ -126,8 +127,9 @@ def _by_products(
     x: Floats, gram: Floats, active: ActiveGroups, diagonal: Floats, sigma: float, right: Floats
 ) -> Floats:
     masks, free = active.masks, 1 - active.shrinkage
+    minus: list[Floats] = []
     plus = [(np.sqrt(active.shrinkage)[:, None] * masks * (active.directions @ x.T)).T]
-    minus, whole = [], np.ones(len(masks), dtype=bool)
+    whole = np.ones(len(masks), dtype=bool)
     for g, rows in enumerate(active.normals or []):
         k, d = rows.shape
         if k == 0:
@@ -157,7 +159,7 @@ def _by_conjugate_gradients(
         for g, rows in enumerate(active.normals or []):
             v[g] -= (v[g] @ rows.T) @ rows
         v = (1 - a) * v + a * (w * v).sum(1, keepdims=True) * w
-        return diagonal * s + sigma * ((v @ x.T) * masks).sum(0)
+        return np.asarray(diagonal * s + sigma * ((v @ x.T) * masks).sum(0))
 
     # Preconditioned by the diagonal without cones, which is not below that with them.
     precondition = 1 / (diagonal + sigma * (x**2).sum(1) * ((1 - a) * masks**2).sum(0))

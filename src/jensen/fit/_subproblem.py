@@ -4,9 +4,10 @@ The outputs o = M u get a proximal term too, sum_j omega_j (o_j - c_j)^2 / (2 re
 
     min phi(s) = sup_o (s'o - F(o) - ...) + sum_g |prox_g(c_g - sigma M_g' s)|^2 / (2 sigma),
 
-is smooth, convex and piecewise twice differentiable; Newton's method with a line search solves it in a few steps (Li, Sun and
-Toh 2018 for the lasso). prox_g shrinks the projection on the cone, because cones are scaled onto themselves. Along
-a search direction M's is linear, so that a trial costs projections and no products with the data.
+is smooth, convex and piecewise twice differentiable; Newton's method with a line search solves it in a few
+steps (Li, Sun and Toh 2018, for the lasso). prox_g shrinks the projection on the cone, because cones are
+scaled onto themselves. Along a search direction M's is linear, so that a trial costs projections and no
+products with the data.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from jensen.fit._cones import Cones
 from jensen.fit._loss_prox import proximal
-from jensen.fit._losses import Floats, Hinge
+from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
 from jensen.fit._semismooth import ActiveGroups, solve_newton
 
@@ -44,7 +45,7 @@ class Design:
         self.x, self.masks, self.gram, self.cones = x, masks, gram, cones
 
     def push(self, u: Floats) -> Floats:
-        """Outputs M u."""
+        """Return the outputs M u."""
         used = np.flatnonzero(u.any(1))
         return np.asarray(((u[used] @ self.x.T) * self.masks[used]).sum(0))
 
@@ -149,11 +150,7 @@ class Subproblem:
             if better is None:
                 break
             trial = better
-        if isinstance(problem.loss, Hinge):
-            slopes = trial.s / problem.weights - (trial.o - centre.o) / centre.reach
-            slopes = -problem.y * np.clip(-problem.y * slopes, 0.0, 1.0)
-        else:
-            slopes = problem.loss.slope(trial.o, problem.y)
+        slopes = problem.loss.slope(trial.o, problem.y)
         return Inner(u, fitted, trial.s, slopes, steps, converged)
 
     def _search(self, trial: Trial, move: Floats, decrease: float) -> Trial | None:
@@ -189,5 +186,5 @@ class Subproblem:
             self._design.masks[trial.used],
             trial.projected / trial.lengths[:, None],
             self._threshold / trial.lengths,
-            [cones.normals(g) for g in trial.used] if cones else None,
+            [cones.normals(g) for g in trial.used.tolist()] if cones else None,
         )
