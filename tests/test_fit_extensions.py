@@ -10,6 +10,7 @@ from jensen.errors import ArgumentError
 from jensen.fit._arrangement import all_gates
 from jensen.fit._generate import fit_network
 from jensen.fit._problem import Problem, make_problem
+from jensen.fit.extensions._batch_norm import fit_batch_norm
 from jensen.fit.extensions._gated_nuclear import solve_gated_vectors
 from jensen.fit.extensions._vector_fit import fit_vector_network
 from jensen.fit.extensions._vector_network import descend_vectors, network_value, random_vector_network
@@ -126,3 +127,75 @@ class TestGatedVectors:
         found = solve_gated_vectors(problem, np.ones((1, n), dtype=bool), tolerance=1e-10)
         left, scale, right = np.linalg.svd(x.T @ y / n, full_matrices=False)
         assert found.coefficients[0] == pytest.approx((left * np.maximum(scale - 0.2, 0)) @ right, abs=1e-5)
+
+
+def descend_any(value: Any, start: Floats, steps: int = 1500) -> float:
+    """Minimise a torch function of a float64 vector by L-BFGS."""
+    import torch
+    from scipy.optimize import minimize
+
+    def objective(z: Floats) -> tuple[float, Floats]:
+        at = torch.tensor(z, requires_grad=True)
+        out = value(at)
+        out.backward()
+        assert at.grad is not None
+        return float(out), at.grad.numpy()
+
+    found = minimize(
+        objective, start, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxfun": 2 * steps}
+    )
+    return float(found.fun)
+
+
+class TestBatchNorm:
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_no_descent_ends_below_the_optimum_and_the_best_reaches_it(self, seed: int) -> None:
+        import torch
+
+        rng = np.random.default_rng(seed)
+        n, d, m, strength = 9, 2 + seed, 25, 0.05
+        x, y = 3 + rng.normal(size=(n, d)), rng.normal(size=n)
+        found = fit_batch_norm(x, y, strength, time_limit=60)
+        assert found.fit.status == "optimal"
+        data, target = torch.tensor(x), torch.tensor(y)
+
+        def value(z: torch.Tensor) -> torch.Tensor:
+            w, gamma, alpha, a = torch.split(z, [m * d, m, m, m])
+            before = data @ w.reshape(d, m)
+            normal = torch.nn.functional.batch_norm(before, None, None, gamma, alpha, True, eps=1e-12)
+            fitted = torch.relu(normal) @ a
+            decay = (gamma**2).sum() + (alpha**2).sum() + (a**2).sum()
+            return ((fitted - target) ** 2).sum() / (2 * n) + strength * decay / 2
+
+        ends = [descend_any(value, 0.3 * rng.normal(size=m * (d + 3))) for _ in range(STARTS)]
+        assert min(ends) >= found.fit.lower_bound
+        assert min(ends) <= found.fit.objective * (1 + 5e-3)
+        # The layers have the objective that is claimed.
+        w, gamma, alpha, a = found.neurons
+        room = m - len(w)
+        assert room >= 0
+        spare = np.random.default_rng(0).normal(size=(room, d))
+        z = [np.concatenate([w, spare]).T.ravel(), *(np.pad(v, (0, room)) for v in (gamma, alpha, a))]
+        assert float(value(torch.tensor(np.concatenate(z)))) == pytest.approx(found.fit.objective, rel=1e-7)
+
+    def test_the_module_predicts_the_same_in_both_modes(self) -> None:
+        import torch
+
+        rng = np.random.default_rng(3)
+        x = rng.normal(size=(10, 3)) + 5
+        x[:, 2] = 1  # without variance
+        found = fit_batch_norm(x, rng.normal(size=10), 0.02, time_limit=60)
+        module = found.to_torch()
+        with torch.no_grad():
+            evaluated = module(torch.tensor(x)).numpy()[:, 0]
+            trained = module.train()(torch.tensor(x)).numpy()[:, 0]
+        assert len(found.fit.outputs) > 0
+        assert evaluated == pytest.approx(found.predict(x), abs=1e-9)
+        assert trained == pytest.approx(evaluated, abs=1e-9)
+
+    def test_invariant_under_affine_maps_of_the_inputs(self) -> None:
+        rng = np.random.default_rng(4)
+        x, y = rng.normal(size=(8, 2)), rng.normal(size=8)
+        moved = x @ rng.normal(size=(2, 2)) + [3.0, -100.0]
+        one, two = (fit_batch_norm(data, y, 0.05, time_limit=60).fit.objective for data in (x, moved))
+        assert one == pytest.approx(two, rel=3e-6)
