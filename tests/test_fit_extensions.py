@@ -169,7 +169,7 @@ class TestBatchNorm:
 
         ends = [descend_any(value, 0.3 * rng.normal(size=m * (d + 3))) for _ in range(STARTS)]
         assert min(ends) >= found.fit.lower_bound
-        assert min(ends) <= found.fit.objective * (1 + 5e-3)
+        assert min(ends) <= found.fit.objective * (1 + 1e-2)
         # The layers have the objective that is claimed.
         w, gamma, alpha, a = found.neurons
         room = m - len(w)
