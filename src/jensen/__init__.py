@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen import minimize, nn, training
+    from jensen import fit, minimize, nn, training
     from jensen.calculus import Atom, Curvature, curvature, register_atom
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
@@ -82,7 +82,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = ("minimize", "nn", "training")
+_ROOMS = ("fit", "minimize", "nn", "training")
 
 __all__ = [
     "ArgumentError",
@@ -115,6 +115,7 @@ __all__ = [
     "as_network",
     "check",
     "curvature",
+    "fit",
     "from_arrays",
     "from_onnx",
     "from_torch",
