@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from jensen.fit.extensions._three_layers import all_parallel_patterns, fit_paral
 from jensen.fit.extensions._vector_fit import fit_vector_network
 from jensen.fit.extensions._vector_network import descend_vectors, network_value, random_vector_network
 from jensen.fit.extensions._vector_price import bound_vector_price
+from jensen.fit.extensions._wasserstein import evaluate_critic, fit_generator
 
 Floats = NDArray[np.float64]
 STARTS = 6
@@ -259,3 +260,66 @@ class TestThreeLayers:
         parts = [found.weights.reshape(-1, 2 * d), found.middle, found.outputs[:, None]]
         start = np.concatenate([np.pad(part, ((0, room), (0, 0))).ravel() for part in parts])
         assert descend_any(value, start) >= found.solution.lower_bound
+
+
+class TestWasserstein:
+    @pytest.mark.parametrize("discriminator", ["linear", "quadratic"])
+    def test_no_adversarial_training_ends_below_the_optimum(
+        self, discriminator: Literal["linear", "quadratic"]
+    ) -> None:
+        """Against a discriminator of bounded weights the critic is an exact penalty, descended directly."""
+        import torch
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(30, 3)) @ np.diag([2.0, 1.0, 0.3]) + 0.5
+        z = rng.normal(size=(40, 3)) @ np.diag([1.0, 0.7, 0.5]) + 0.3
+        beta = 0.2
+        found = fit_generator(x, z, beta, discriminator)
+        assert found.critic.upper <= beta * (1 + 1e-9)
+        data, noise = torch.tensor(x), torch.tensor(z)
+
+        def value(w: torch.Tensor) -> torch.Tensor:
+            fake = noise @ w.reshape(3, 3)
+            if discriminator == "linear":
+                critic = torch.linalg.norm(data.mean(0) - fake.mean(0))
+            else:
+                gap = data.T @ data / len(data) - fake.T @ fake / len(fake)
+                critic = torch.linalg.eigvalsh(gap).abs().max()
+            return (w**2).sum() / 2 + 10 * torch.clamp(critic - beta, min=0)
+
+        ends = [descend_any(value, rng.normal(size=9)) for _ in range(20)]
+        assert float(value(torch.tensor(found.weights.ravel()))) == pytest.approx(found.objective, rel=1e-9)
+        assert min(ends) >= found.objective * (1 - 1e-9)
+        assert min(ends) <= found.objective * 1.1
+
+    def test_quadratic_discriminators_give_a_semidefinite_programme(self) -> None:
+        cp: Any = pytest.importorskip("cvxpy")
+        rng = np.random.default_rng(1)
+        x = rng.normal(size=(20, 3)) @ np.diag([2.0, 1.0, 0.3])
+        z = np.linalg.qr(rng.normal(size=(10, 3)))[0] * np.sqrt(10)
+        moments = cp.Variable((3, 3), PSD=True)
+        near = cp.norm(x.T @ x / 20 - moments, 2) <= 0.3
+        programme = cp.Problem(cp.Minimize(cp.trace(moments) / 2), [near])
+        programme.solve(solver=cp.CLARABEL)
+        assert fit_generator(x, z, 0.3).objective == pytest.approx(programme.value, rel=1e-6)
+
+    def test_a_relu_critic_is_bounded_and_sharp(self) -> None:
+        rng = np.random.default_rng(2)
+        x, g = rng.normal(size=(12, 2)), rng.normal(size=(9, 2))
+        critic = evaluate_critic(x, g, "relu")
+        angles = np.linspace(0, 2 * np.pi, 50_000)
+        w = np.column_stack([np.cos(angles), np.sin(angles)])
+        gaps = np.maximum(x @ w.T, 0).mean(0) - np.maximum(g @ w.T, 0).mean(0)
+        assert np.abs(gaps).max() <= critic.upper
+        assert critic.lower == pytest.approx(np.abs(gaps).max(), rel=1e-5)
+        assert critic.upper <= critic.lower * (1 + 2e-6)
+
+    def test_what_cannot_be_followed_is_refused(self) -> None:
+        rng = np.random.default_rng(3)
+        x = rng.normal(size=(20, 3)) + 5
+        with pytest.raises(ArgumentError, match="directions"):
+            fit_generator(x, rng.normal(size=(10, 1)), 0.01)
+        z = rng.normal(size=(10, 2))
+        with pytest.raises(ArgumentError, match="mean zero"):
+            fit_generator(x, z - z.mean(0), 0.01, "linear")
+        assert not fit_generator(x, z, 1e3, "linear").weights.any()
