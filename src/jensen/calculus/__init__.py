@@ -6,6 +6,7 @@ from jensen.calculus._call import Condition
 from jensen.calculus._curvature import Curvature, Intermediate, curvature
 from jensen.calculus._explain import Break, first_break
 from jensen.calculus._question import Answer, decide
+from jensen.calculus._refutation import Counterexample, refute
 
 __all__ = [
     "ATOMS",
@@ -14,6 +15,7 @@ __all__ = [
     "Atom",
     "Break",
     "Condition",
+    "Counterexample",
     "Curvature",
     "Intermediate",
     "Shape",
@@ -21,5 +23,6 @@ __all__ = [
     "curvature",
     "decide",
     "first_break",
+    "refute",
     "register_atom",
 ]

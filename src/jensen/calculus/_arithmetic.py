@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jensen.calculus._value import (
     DOWN,
     FOREIGN,
+    LOG_CONVEX,
     NEGATIVE,
     POSITIVE,
     UP,
@@ -23,6 +24,7 @@ from jensen.calculus._value import (
     ZERO,
     Flags,
     Value,
+    claimed,
     has,
     mirrored,
     mirrored_sign,
@@ -46,12 +48,21 @@ def total(a: Value, b: Value) -> Value:
     either = a.sign | b.sign
     both = has(either, NEGATIVE) & has(either, POSITIVE)
     zero = both | (has(a.sign, ZERO) & has(b.sign, ZERO))
-    return settled(Value((either & (NEGATIVE | POSITIVE)) | when(zero, ZERO), curvature))
+    result = settled(Value((either & (NEGATIVE | POSITIVE)) | when(zero, ZERO), curvature))
+    if a.logs is None and b.logs is None:
+        return result
+    return claimed(result, a.logarithm & b.logarithm & LOG_CONVEX)
 
 
 def product(a: Value, b: Value) -> Value:
     """Multiply entry by entry, broadcast: linear in one factor where the other is constant."""
-    return bilinear(a, b, lambda x, y: x * y)
+    result = bilinear(a, b, lambda x, y: x * y)
+    if a.varies.any() and b.varies.any():
+        # The logarithm of a product of two factors is a sum.
+        result = claimed(result, a.logarithm & b.logarithm)
+    elif a.logs is not None or b.logs is not None:
+        result = claimed(result, a.logarithm & b.logarithm)
+    return result
 
 
 def summed(a: Value, add: Linear) -> Value:
@@ -69,7 +80,10 @@ def summed(a: Value, add: Linear) -> Value:
         flags = has(a.curvature, bit)
         if flags.any():
             curvature |= when(found(flags), bit)
-    return settled(Value(sign, curvature))
+    result = settled(Value(sign, curvature))
+    if a.logs is None:
+        return result
+    return claimed(result, when(~found(~has(a.logarithm, LOG_CONVEX)), LOG_CONVEX))
 
 
 def bilinear(a: Value, b: Value, times: Bilinear) -> Value:
@@ -101,7 +115,13 @@ def bilinear(a: Value, b: Value, times: Bilinear) -> Value:
     if strange_a.any() or strange_b.any():
         strange = hits((strange_a, b_there), (a_there, strange_b))
         curvature |= when(strange, FOREIGN)
-    return settled(Value(sign, curvature))
+    result = settled(Value(sign, curvature))
+    if a.logs is None and b.logs is None:
+        return result
+    # Products and sums of log-convex functions are log-convex.
+    a_fails, b_fails = ~has(a.logarithm, LOG_CONVEX), ~has(b.logarithm, LOG_CONVEX)
+    fails = hits((a_fails & a_there, b_there), (a_there, b_fails & b_there))
+    return claimed(result, when(~fails, LOG_CONVEX))
 
 
 class _Hits:

@@ -21,6 +21,9 @@ from jensen.calculus._value import (
     Bits,
     Flags,
     Value,
+    bends_of,
+    claimed,
+    claims_of,
     has,
     mirrored,
     when,
@@ -72,6 +75,11 @@ class Atom:
         left out.
     domain : {"real", "nonnegative", "positive"}
         Where it is defined. Beyond, a convex function counts as +inf and a concave one as -inf.
+    log : Shape, optional
+        How log f(x) bends and moves in x on the whole domain, for an f that is never negative; log 0 is -inf.
+    of_exp, log_of_exp : Shape, optional
+        How f(exp(h)), and log f(exp(h)) for an f that is never negative on positive numbers, bend and move
+        in h: what is known of f where the logarithm of its argument is convex or concave.
     """
 
     name: str
@@ -80,6 +88,9 @@ class Atom:
     nonpositive: Shape | None = None
     sign: Mapping[str, str] = field(default_factory=dict)
     domain: Reals = "real"
+    log: Shape | None = None
+    of_exp: Shape | None = None
+    log_of_exp: Shape | None = None
 
     def __post_init__(self) -> None:
         if self.domain not in _DOMAINS:
@@ -123,7 +134,24 @@ class Atom:
             signs |= when(here, self.sign_on(int(bits)))
             if shape.bend != "constant":
                 curvature |= np.where(here, composed(shape, argument.curvature), np.int8(0))
-        return Value(signs, curvature)
+        return self._with_logarithms(argument, Value(signs, curvature))
+
+    def _with_logarithms(self, argument: Value, result: Value) -> Value:
+        """Add what follows from logarithms: of the argument, and of the function."""
+        if self.of_exp is None and self.log is None and self.log_of_exp is None:
+            return result
+        claims = np.zeros(result.shape, dtype=np.int8)
+        if self.log is not None:
+            claims |= claims_of(composed(self.log, argument.curvature))
+        logs = argument.logarithm
+        known, bends = logs != 0, bends_of(logs, argument.varies)
+        if self.log_of_exp is not None:
+            claims |= np.where(known, claims_of(composed(self.log_of_exp, bends)), np.int8(0))
+        if self.of_exp is not None:
+            found = composed(self.of_exp, bends) | ~(UP | DOWN)
+            curvature = np.where(known, result.curvature & found, result.curvature).astype(np.int8)
+            result = Value(result.sign, curvature)
+        return claimed(result, claims) if claims.any() else result
 
 
 def composed(shape: Shape, curvature: Bits) -> Bits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Intermediate:
         "constant", "affine", "convex", "concave" or "unknown", of all entries together.
     sign : str
         For instance "nonneg", "positive", "zero" or "unknown", of all entries together.
+    logarithm : str
+        "log-affine", "log-convex", "log-concave" where that is known of all entries that vary; else "".
     reads : tuple of str
         Names of the values that it is made of.
     """
@@ -56,6 +58,7 @@ class Intermediate:
     curvature: str
     sign: str
     reads: tuple[str, ...] = ()
+    logarithm: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,8 @@ class Curvature:
         Operators on whose rules the answer rests that a user registered.
     intermediates : tuple of Intermediate
     program : Program
+    domains : mapping of str to tuple of Domain
+        What was declared, by labels of inputs and parameters.
     """
 
     kind: str
@@ -89,6 +94,7 @@ class Curvature:
     registered: tuple[str, ...]
     intermediates: tuple[Intermediate, ...]
     program: Program
+    domains: Mapping[str, tuple[Domain, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Write the annotated program, and where the argument breaks."""
@@ -105,7 +111,8 @@ class Curvature:
         lines = [f"{self.kind.upper()} in {', '.join(self.wrt)}"]
         for text, v in rows:
             mark = "  <- breaks here" if self.broken is not None and v.name == self.broken.node else ""
-            lines.append(f"  {text:<{width}}  {v.curvature:<8}  {v.sign:<8}  {v.shape}{mark}")
+            log = f", {v.logarithm}" if v.logarithm else ""
+            lines.append(f"  {text:<{width}}  {v.curvature:<8}  {v.sign:<8}  {v.shape}{log}{mark}")
         if self.broken is not None:
             lines.append(f"breaks: {self.broken}")
         lines += [f"provided that {condition}" for condition in self.conditions]
@@ -183,7 +190,7 @@ def curvature(
     if not moving:
         raise ArgumentError("there is no variable: name inputs or parameters in wrt")
     low = {leaf.name for leaf in _found(program, declared)}
-    boxes = {_found(program, [key])[0].name: box for key, box in bounds.items()}
+    boxes = {_found(program, [key])[0].name: as_domain(box) for key, box in bounds.items()}
     names = {leaf.name for leaf in moving}
     values: dict[str, Value] = {}
     for leaf in program.leaves:
@@ -191,7 +198,15 @@ def curvature(
         values[leaf.name] = Value(
             sign, np.full(leaf.shape, AFFINE if leaf.name in names else CONSTANT, dtype=np.int8)
         )
-    return described(analyse(program, values), tuple(leaf.label for leaf in moving))
+    domains = {
+        leaf.label: (
+            *([boxes[leaf.name]] if leaf.name in boxes else []),
+            *([Box(0.0, np.inf)] if leaf.name in low else []),
+        )
+        for leaf in program.leaves
+    }
+    found = described(analyse(program, values), tuple(leaf.label for leaf in moving))
+    return replace(found, domains=domains)
 
 
 def described(analysis: Analysis, wrt: tuple[str, ...]) -> Curvature:
@@ -223,7 +238,10 @@ def _intermediate(
     signs = np.concatenate([v.sign.ravel() for v in parts])
     together = Value(signs, curvatures)
     shape = parts[0].shape if parts else ()
-    return Intermediate(name, operator, place, shape, together.kind(), together.sign_name(), reads)
+    claims = np.concatenate([np.where(v.varies, v.logarithm, 3).ravel() for v in parts])
+    common = int(np.bitwise_and.reduce(claims, initial=3)) if together.varies.any() else 0
+    logarithm = ("", "log-convex", "log-concave", "log-affine")[common]
+    return Intermediate(name, operator, place, shape, together.kind(), together.sign_name(), reads, logarithm)
 
 
 def _listed(chosen: Variables | None) -> list[int | str]:
@@ -250,7 +268,7 @@ def _found(program: Program, chosen: Sequence[int | str]) -> list[Leaf]:
     return found
 
 
-def declared_sign(leaf: Leaf, domain: Domain | tuple[float, float] | None) -> Bits:
+def declared_sign(leaf: Leaf, domain: Domain | None) -> Bits:
     """Signs that the entries of a leaf can have on a domain; any, where there is none.
 
     Raises
@@ -260,8 +278,7 @@ def declared_sign(leaf: Leaf, domain: Domain | tuple[float, float] | None) -> Bi
     """
     if domain is None:
         return np.full(leaf.shape, ANY_SIGN, dtype=np.int8)
-    box = domain if isinstance(domain, Domain) else _box(domain)
-    return sign_between(leaf, *box.bounds(leaf.size))
+    return sign_between(leaf, *domain.bounds(leaf.size))
 
 
 def sign_between(leaf: Leaf, lo: FloatArray, hi: FloatArray) -> Bits:
@@ -270,7 +287,16 @@ def sign_between(leaf: Leaf, lo: FloatArray, hi: FloatArray) -> Bits:
     return np.broadcast_to(sign.reshape(leaf.sample_shape), leaf.shape)
 
 
-def _box(ends: Any) -> Box:
+def as_domain(ends: Any) -> Domain:
+    """Read a domain, or a pair of bounds.
+
+    Raises
+    ------
+    DomainError
+        If it is neither, or empty.
+    """
+    if isinstance(ends, Domain):
+        return ends
     try:
         low, high = ends
     except (TypeError, ValueError) as error:

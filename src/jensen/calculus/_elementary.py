@@ -18,15 +18,18 @@ _SAME, _OPPOSITE, _STILL = (
     Shape("constant", "increasing"),
 )
 
+# How a logarithm bends is said in the same words.
+_LOG_CAP_UP, _LOG_UP, _LOG_SAME, _LOG_OPPOSITE = _CAP_UP, _UP, _SAME, _OPPOSITE
+
 _ODD = {"negative": "negative", "zero": "zero", "positive": "positive"}
 _EVEN = {"negative": "positive", "zero": "zero", "positive": "positive"}
 _POSITIVE = dict.fromkeys(("negative", "zero", "positive"), "positive")
 _NONNEG = dict.fromkeys(("negative", "zero", "positive"), "nonneg")
 _FLAT = {"negative": "zero", "zero": "zero", "positive": "positive"}
 
-_RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT)
-_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN)
-_EXP = Atom("exp", _UP, sign=_POSITIVE)
+_RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT, log=_LOG_CAP_UP, log_of_exp=_LOG_SAME)
+_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME)
+_EXP = Atom("exp", _UP, sign=_POSITIVE, log=_LOG_SAME, log_of_exp=_LOG_UP)
 _NOTHING = Atom("an operator with these arguments", _WILD)
 """Where nothing is known, for arguments out of the ordinary."""
 
@@ -48,7 +51,8 @@ def sloped(slope: float) -> Atom:
     everywhere = Shape(bend, "increasing" if slope >= 0 else "neither")  # type: ignore[arg-type]
     sign = "negative" if slope > 0 else "positive" if slope < 0 else "zero"
     low = Shape("affine", below) if slope != 0 else _STILL  # type: ignore[arg-type]
-    return Atom(f"leaky_relu({slope:g})", everywhere, _SAME, low, {**_ODD, "negative": sign})
+    signs = {**_ODD, "negative": sign}
+    return Atom(f"leaky_relu({slope:g})", everywhere, _SAME, low, signs, log_of_exp=_LOG_SAME)
 
 
 def power(p: float) -> Atom:
@@ -59,23 +63,27 @@ def power(p: float) -> Atom:
     if p == 0:
         return Atom(name, Shape("constant", "increasing"), sign=_POSITIVE)
     if p == 1:
-        return Atom(name, _SAME, sign=_ODD)
+        return Atom(name, _SAME, sign=_ODD, log_of_exp=_LOG_SAME)
     if p > 0 and p == int(p):
         if p % 2 == 0:
-            return Atom(name, _CUP, _UP, _DOWN, _EVEN)
-        return Atom(name, _RISES, _UP, _CAP_UP, _ODD)
+            return Atom(name, _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME)
+        return Atom(name, _RISES, _UP, _CAP_UP, _ODD, log_of_exp=_LOG_SAME)
     if p > 1:
-        return Atom(name, _UP, sign=_EVEN, domain="nonnegative")
+        return Atom(name, _UP, sign=_EVEN, domain="nonnegative", log_of_exp=_LOG_SAME)
     if p > 0:
-        return Atom(name, _CAP_UP, sign=_ODD, domain="nonnegative")
-    return Atom(name, _DOWN, sign=_POSITIVE, domain="positive")
+        return Atom(name, _CAP_UP, sign=_ODD, domain="nonnegative", log_of_exp=_LOG_SAME)
+    log = Shape("convex", "decreasing")
+    return Atom(name, _DOWN, sign=_POSITIVE, domain="positive", log=log, log_of_exp=_LOG_OPPOSITE)
 
 
 def exponential(base: float) -> Atom:
     """base^x."""
     if not (base > 0 and isfinite(base)):
         return _NOTHING
-    return Atom(f"{base:g}^x", _UP if base >= 1 else _DOWN, sign=_POSITIVE)
+    rises = base >= 1
+    log_of_exp = _LOG_UP if rises else _CAP_DOWN
+    log = _LOG_SAME if rises else _LOG_OPPOSITE
+    return Atom(f"{base:g}^x", _UP if rises else _DOWN, sign=_POSITIVE, log=log, log_of_exp=log_of_exp)
 
 
 def _leaky_relu(args: Mapping[str, Any]) -> Atom:
@@ -91,19 +99,24 @@ def _elu(args: Mapping[str, Any]) -> Atom:
     # only plain scalings are compared with the slope above.
     convex = alpha <= 1 if rate == 1 else rate <= 1 if alpha == 1 else False
     low = _STILL if alpha == 0 else _UP
-    return Atom(f"elu({alpha:g})", _UP if convex else _RISES, _SAME, low, _FLAT if alpha == 0 else _ODD)
+    sign = _FLAT if alpha == 0 else _ODD
+    return Atom(f"elu({alpha:g})", _UP if convex else _RISES, _SAME, low, sign, log_of_exp=_LOG_SAME)
 
 
 def _celu(args: Mapping[str, Any]) -> Atom:
     alpha = float(args.get("alpha", 1.0))
-    return Atom(f"celu({alpha:g})", _UP, _SAME, _UP, _ODD) if alpha > 0 else _NOTHING
+    if not alpha > 0:
+        return _NOTHING
+    return Atom(f"celu({alpha:g})", _UP, _SAME, _UP, _ODD, log_of_exp=_LOG_SAME)
 
 
 def _softplus(args: Mapping[str, Any]) -> Atom:
     """log(1 + exp(beta x)) / beta: the threshold beyond which torch returns x is a matter of rounding."""
     beta = float(args.get("beta", 1.0))
     if beta > 0 and float(args.get("threshold", 20.0)) >= _SOFTPLUS_THRESHOLD:
-        return Atom(f"softplus({beta:g})", _UP, sign=_POSITIVE)
+        # It is the integral of a log-concave function. Of exp(h), its logarithm is convex because
+        # x f'(x) / f(x) rises where x > 0: f - x f' + x (1 - f') f > 0, as f > x and 0 < f' < 1 for beta = 1.
+        return Atom(f"softplus({beta:g})", _UP, sign=_POSITIVE, log=_LOG_CAP_UP, log_of_exp=_LOG_UP)
     return _NOTHING
 
 
@@ -141,24 +154,24 @@ def huber() -> Atom:
     return _huber({})
 
 
-_LOG = Atom("log", _CAP_UP, domain="positive")
-_SATURATING = Atom("tanh", _RISES, _CAP_UP, _UP, _ODD)
+_LOG = Atom("log", _CAP_UP, domain="positive", of_exp=_SAME)
+_SATURATING = Atom("tanh", _RISES, _CAP_UP, _UP, _ODD, log_of_exp=_LOG_CAP_UP)
 _BUMPY = Atom("silu", _WILD, sign=_ODD)
 
 _TABLE: dict[str, Described] = {
     "relu": _RELU,
     "leaky_relu": _leaky_relu,
-    "abs": Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN),
+    "abs": Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME),
     "square": _SQUARE,
     "sqrt": power(0.5),
     "rsqrt": power(-0.5),
     "exp": _EXP,
-    "exp2": Atom("exp2", _UP, sign=_POSITIVE),
-    "expm1": Atom("expm1", _UP, sign=_ODD),
+    "exp2": Atom("exp2", _UP, sign=_POSITIVE, log=_LOG_SAME, log_of_exp=_LOG_UP),
+    "expm1": Atom("expm1", _UP, sign=_ODD, log_of_exp=_LOG_UP),
     "log": _LOG,
-    "log2": Atom("log2", _CAP_UP, domain="positive"),
-    "log10": Atom("log10", _CAP_UP, domain="positive"),
-    "log1p": Atom("log1p", _CAP_UP, sign=_ODD, domain="nonnegative"),
+    "log2": Atom("log2", _CAP_UP, domain="positive", of_exp=_SAME),
+    "log10": Atom("log10", _CAP_UP, domain="positive", of_exp=_SAME),
+    "log1p": Atom("log1p", _CAP_UP, sign=_ODD, domain="nonnegative", of_exp=_UP, log_of_exp=_LOG_CAP_UP),
     "softplus": _softplus,
     "log_sigmoid": Atom("log_sigmoid", _CAP_UP, sign=dict.fromkeys(_POSITIVE, "negative")),
     "elu": _elu,
@@ -166,18 +179,18 @@ _TABLE: dict[str, Described] = {
     "threshold": _threshold,
     "hardtanh": _hardtanh,
     "relu6": Atom("relu6", _RISES, _CAP_UP, _STILL, _FLAT),
-    "sigmoid": Atom("sigmoid", _RISES, _CAP_UP, _UP, _POSITIVE),
+    "sigmoid": Atom("sigmoid", _RISES, _CAP_UP, _UP, _POSITIVE, log=_LOG_CAP_UP),
     "tanh": _SATURATING,
     "erf": Atom("erf", _RISES, _CAP_UP, _UP, _ODD),
-    "erfc": Atom("erfc", Shape("unknown", "decreasing"), _DOWN, _CAP_DOWN, _POSITIVE),
+    "erfc": Atom("erfc", Shape("unknown", "decreasing"), _DOWN, _CAP_DOWN, _POSITIVE, log=_CAP_DOWN),
     "atan": Atom("atan", _RISES, _CAP_UP, _UP, _ODD),
     "asinh": Atom("asinh", _RISES, _CAP_UP, _UP, _ODD),
-    "sinh": Atom("sinh", _RISES, _UP, _CAP_UP, _ODD),
-    "cosh": Atom("cosh", _CUP, _UP, _DOWN, _POSITIVE),
+    "sinh": Atom("sinh", _RISES, _UP, _CAP_UP, _ODD, log_of_exp=_LOG_UP),
+    "cosh": Atom("cosh", _CUP, _UP, _DOWN, _POSITIVE, log=_CUP, log_of_exp=_LOG_UP),
     "silu": _BUMPY,
     "gelu": Atom("gelu", _WILD, sign=_ODD),
     "mish": Atom("mish", _WILD, sign=_ODD),
-    "selu": Atom("selu", _RISES, _SAME, _UP, _ODD),
+    "selu": Atom("selu", _RISES, _SAME, _UP, _ODD, log_of_exp=_LOG_SAME),
     "hardsigmoid": Atom("hardsigmoid", _RISES, sign=_NONNEG),
     "hardswish": Atom("hardswish", _WILD),
     "sin": Atom("sin", _WILD, sign={"zero": "zero"}),

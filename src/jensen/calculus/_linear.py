@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jensen.calculus._arithmetic import Count, bilinear, negative, product, summ
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import power, square
 from jensen.calculus._moving import run
-from jensen.calculus._value import NONPOSITIVE, Flags, Value, constant
+from jensen.calculus._value import NONPOSITIVE, Value, chosen, constant
 from jensen.network.lowering._program import call as torch_call
 
 rules = Registry()
@@ -62,15 +63,11 @@ def _reciprocal(call: Call) -> Result:
 def inverse(call: Call, b: Value) -> Value:
     """1 / b, where b has one sign."""
     below = (b.sign | NONPOSITIVE) == NONPOSITIVE
-    upright = _chosen(below, negative(b), b)
+    upright = chosen(below, negative(b), b)
     if power(-1).undefined(upright).any():
         call.suppose("the denominator is positive, or negative where that is proved")
     found = power(-1)(upright)
-    return _chosen(below, negative(found), found)
-
-
-def _chosen(flags: Flags, a: Value, b: Value) -> Value:
-    return Value(np.where(flags, a.sign, b.sign), np.where(flags, a.curvature, b.curvature))
+    return chosen(below, negative(found), found)
 
 
 @rules("linear")
@@ -147,6 +144,10 @@ def _sum(call: Call) -> Result:
     value = call.value()
     if call.get("divisor_override", 1) <= 0:
         return call.nothing_known()
+    shape: Any = call.node.shape
+    if call.node.packet in ("aten.sum", "aten.mean") and prod(shape) == value.sign.size:
+        # Every sum has one term, of which all is kept that is known.
+        return value.moved(lambda bits: bits.reshape(shape))
     return summed(value, lambda x: np.asarray(run(call, {"self": torch.from_numpy(x)}).numpy()))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from jensen.calculus._call import Call, Registry, Result
-from jensen.calculus._value import ZERO, Bits, Value, constant
+from jensen.calculus._value import ZERO, Bits, Value, chosen, constant
 from jensen.program._evaluate import applied
 
 rules = Registry()
@@ -32,7 +32,9 @@ def run(call: Call, values: dict[str, Any]) -> Any:
 def _tensors(given: Any, part: str) -> Any:
     if isinstance(given, Value):
         # Bits that stand where an operator fills in zeros must say "zero".
-        bits = given.curvature if part == "curvature" else given.sign ^ ZERO
+        nothing = np.zeros(given.shape, dtype=np.int8)
+        logs = nothing if given.logs is None else given.logs
+        bits = {"curvature": given.curvature, "sign": given.sign ^ ZERO, "logs": logs}[part]
         return torch.from_numpy(np.array(bits, dtype=np.float32))
     if isinstance(given, np.ndarray):
         return torch.tensor(given)
@@ -53,9 +55,15 @@ def move(call: Call, **changes: Any) -> Result:
     kinds = {key: _described(v) if key in _HOLDERS else v for key, v in args.items()}
     signs = run(call, {key: _tensors(v, "sign") for key, v in kinds.items()})
     bends = run(call, {key: _tensors(v, "curvature") for key, v in kinds.items()})
+    logs = None
+    if any(value.logs is not None for value in call.values):
+        logs = run(call, {key: _tensors(v, "logs") for key, v in kinds.items()})
     if isinstance(signs, torch.Tensor):
-        return Value(_bits(signs) ^ ZERO, _bits(bends))
-    return tuple(Value(_bits(s) ^ ZERO, _bits(b)) for s, b in zip(signs, bends, strict=True))
+        return Value(_bits(signs) ^ ZERO, _bits(bends), None if logs is None else _bits(logs))
+    parts = zip(signs, bends, [None] * len(signs) if logs is None else logs, strict=True)
+    return tuple(
+        Value(_bits(s) ^ ZERO, _bits(b), None if claims is None else _bits(claims)) for s, b, claims in parts
+    )
 
 
 _HOLDERS = ("self", "src", "input", "tensors", "other")
@@ -102,9 +110,9 @@ def _pad(call: Call) -> Result:
         return move(call)
     fill = int(constant(float(call.get("value", 0.0))).sign)
     value = call.value()
-    moved = move(call, self=Value(value.sign ^ fill ^ ZERO, value.curvature), value=0)
+    moved = move(call, self=Value(value.sign ^ fill ^ ZERO, value.curvature, value.logs), value=0)
     assert isinstance(moved, Value)
-    return Value(moved.sign ^ fill ^ ZERO, moved.curvature)
+    return Value(moved.sign ^ fill ^ ZERO, moved.curvature, moved.logs)
 
 
 @rules("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
@@ -120,7 +128,7 @@ def _where(call: Call) -> Result:
     if not isinstance(condition, np.ndarray) or "other" not in call.args:
         return call.nothing_known()
     a, b = call.value("self"), call.value("other")
-    return Value(np.where(condition, a.sign, b.sign), np.where(condition, a.curvature, b.curvature))
+    return chosen(condition, a, b)
 
 
 @rules("masked_fill")
@@ -129,4 +137,4 @@ def _masked_fill(call: Call) -> Result:
     if not isinstance(mask, np.ndarray):
         return call.nothing_known()
     a, b = call.value("self"), call.value("value")
-    return Value(np.where(mask, b.sign, a.sign), np.where(mask, b.curvature, a.curvature))
+    return chosen(mask, b, a)

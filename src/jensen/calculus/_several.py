@@ -16,6 +16,8 @@ from jensen.calculus._moving import run
 from jensen.calculus._value import (
     DOWN,
     FOREIGN,
+    LOG_CONCAVE,
+    LOG_CONVEX,
     NEGATIVE,
     NONNEGATIVE,
     NONPOSITIVE,
@@ -26,6 +28,7 @@ from jensen.calculus._value import (
     Bits,
     Flags,
     Value,
+    claimed,
     has,
     when,
 )
@@ -54,7 +57,14 @@ def largest(value: Value, found: Any_) -> Value:
         | when(~not_below, NEGATIVE)
         | when(found(has(value.sign, ZERO)) & ~above, ZERO)
     )
-    return Value(sign, _with_bend(_any_bit(value, found), UP))
+    return _log_convex(value, Value(sign, _with_bend(_any_bit(value, found), UP)), found)
+
+
+def _log_convex(value: Value, result: Value, found: Any_) -> Value:
+    """Claim that results are log-convex where all entries are that they are made of."""
+    if value.logs is None:
+        return result
+    return claimed(result, when(~found(~has(value.logarithm, LOG_CONVEX)), LOG_CONVEX))
 
 
 def _with_bend(curvature: Bits, bend: int) -> Bits:
@@ -65,13 +75,19 @@ def maximum(a: Value, b: Value) -> Value:
     """Take the larger of two values, broadcast."""
     shape = np.broadcast_shapes(a.shape, b.shape)
     both = [v.broadcast(shape) for v in (a, b)]
-    stacked = Value(np.stack([v.sign for v in both]), np.stack([v.curvature for v in both]))
-    result = largest(stacked, lambda x: np.asarray(x.any(axis=0)))
+    result = largest(_stacked(*both), lambda x: np.asarray(x.any(axis=0)))
     a, b = both  # where a is never above zero and b never below, b it is
     only_b = ((a.sign | NONPOSITIVE) == NONPOSITIVE) & ((b.sign | NONNEGATIVE) == NONNEGATIVE)
     only_a = ((b.sign | NONPOSITIVE) == NONPOSITIVE) & ((a.sign | NONNEGATIVE) == NONNEGATIVE)
     curvature = np.where(only_b, b.curvature, np.where(only_a, a.curvature, result.curvature))
-    return Value(result.sign, curvature.astype(np.int8))
+    return Value(result.sign, curvature.astype(np.int8), result.logs)
+
+
+def _stacked(a: Value, b: Value) -> Value:
+    logs = None
+    if a.logs is not None or b.logs is not None:
+        logs = np.stack([a.logarithm, b.logarithm])
+    return Value(np.stack([a.sign, b.sign]), np.stack([a.curvature, b.curvature]), logs)
 
 
 def minimum(a: Value, b: Value) -> Value:
@@ -208,8 +224,7 @@ def _logaddexp(call: Call) -> Result:
     a, b = call.value("self"), call.value("other")
     shape = np.broadcast_shapes(a.shape, b.shape)
     a, b = a.broadcast(shape), b.broadcast(shape)
-    stacked = Value(np.stack([a.sign, b.sign]), np.stack([a.curvature, b.curvature]))
-    return log_sum_exp(stacked, lambda x: np.asarray(x.any(axis=0)))
+    return log_sum_exp(_stacked(a, b), lambda x: np.asarray(x.any(axis=0)))
 
 
 @rules("log_softmax", "_log_softmax")
@@ -221,9 +236,11 @@ def _log_softmax(call: Call) -> Result:
 
 @rules("softmax", "_softmax")
 def _softmax(call: Call) -> Result:
-    found = call.nothing_known()
+    found, value = call.nothing_known(), call.value()
     assert isinstance(found, Value)
-    return Value(np.full(found.shape, POSITIVE, dtype=np.int8), found.curvature)
+    logarithm = total(value, negative(log_sum_exp(value, _along(call, keep=True)))).curvature
+    result = Value(np.full(found.shape, POSITIVE, dtype=np.int8), found.curvature)
+    return claimed(result, when(~has(logarithm, UP), LOG_CONCAVE))
 
 
 @rules("linalg_vector_norm", "norm")
@@ -234,7 +251,8 @@ def _norm(call: Call) -> Result:
     size, found = huber()(call.value()), _along(call)
     sign = when(found(has(size.sign, POSITIVE)), POSITIVE) | when(~found(~has(size.sign, ZERO)), ZERO)
     # A norm is not smooth where it is zero, and bends even where its argument is affine.
-    return Value(sign, _with_bend(_any_bit(size, found), UP))
+    result = Value(sign, _with_bend(_any_bit(size, found), UP))
+    return _log_convex(call.value(), result, found)
 
 
 def _reduced(call: Call, losses: Value) -> Value:

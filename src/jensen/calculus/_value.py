@@ -1,7 +1,9 @@
 """What is known of every entry of an intermediate value: its sign and its curvature, as sets in bits.
 
 A sign is the set of signs that an entry may have; a curvature is the set of ways in which it may bend. Both
-only ever err upwards, and the union of sets is a bitwise or, so that nothing here depends on rounding.
+only ever err upwards, and the union of sets is a bitwise or, so that nothing here depends on rounding. How
+the logarithm of an entry bends is a set of claims instead, which only ever errs downwards: a rule that says
+nothing about logarithms claims nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ UP, DOWN, VARIES, FOREIGN = 1, 2, 4, 8
 """May bend upwards, may bend downwards, depends on a chosen variable, depends on another sample."""
 CONSTANT, AFFINE, CONVEX, CONCAVE, UNKNOWN = 0, VARIES, VARIES | UP, VARIES | DOWN, VARIES | UP | DOWN
 
+LOG_CONVEX, LOG_CONCAVE = 1, 2
+"""Claims about an entry that is never negative: its logarithm (-inf at zero) is convex, is concave."""
+
 SIGN_NAMES = {
     0: "empty",
     NEGATIVE: "negative",
@@ -45,10 +50,13 @@ class Value:
     ----------
     sign, curvature : int8 arrays of one shape
         Sets of bits, see this module's constants.
+    logs : int8 array of that shape, or None
+        Claims about logarithms; None where nothing is claimed beyond what sign and curvature tell.
     """
 
     sign: Bits
     curvature: Bits
+    logs: Bits | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,7 +76,19 @@ class Value:
 
     def moved(self, move: Callable[[Bits], Bits]) -> Value:
         """Apply a function that only moves entries around."""
-        return Value(move(self.sign), move(self.curvature))
+        return Value(move(self.sign), move(self.curvature), None if self.logs is None else move(self.logs))
+
+    @property
+    def logarithm(self) -> Bits:
+        """How the logarithm bends: as claimed, and as sign and curvature tell.
+
+        What is constant and nonnegative is both log-convex and log-concave; what is concave and nonnegative
+        is log-concave.
+        """
+        nonnegative = ~has(self.sign, NEGATIVE)
+        claims = when(nonnegative & ~self.varies, LOG_CONVEX)
+        claims |= when(nonnegative & (~self.varies | ~has(self.curvature, UP)), LOG_CONCAVE)
+        return claims if self.logs is None else claims | self.logs
 
     def broadcast(self, shape: tuple[int, ...]) -> Value:
         """Broadcast to a shape."""
@@ -131,4 +151,36 @@ def mirrored_sign(bits: Bits) -> Bits:
 
 def settled(value: Value) -> Value:
     """Say of entries that are zero everywhere that they are constant."""
-    return Value(value.sign, np.where(value.zero, value.curvature & FOREIGN, value.curvature).astype(np.int8))
+    curvature = np.where(value.zero, value.curvature & FOREIGN, value.curvature).astype(np.int8)
+    return Value(value.sign, curvature, value.logs)
+
+
+def claimed(value: Value, logs: Bits) -> Value:
+    """Claim something of logarithms: what is log-convex is convex; what has one is not negative."""
+    before = logs if value.logs is None else logs | value.logs
+    sign = np.where(has(before, LOG_CONVEX | LOG_CONCAVE), value.sign & ~NEGATIVE, value.sign)
+    curvature = np.where(has(before, LOG_CONVEX), value.curvature & ~DOWN, value.curvature)
+    return Value(sign.astype(np.int8), curvature.astype(np.int8), before)
+
+
+def bends_of(logs: Bits, varies: Flags) -> Bits:
+    """Write claims about logarithms as a curvature."""
+    bends = when(~has(logs, LOG_CONCAVE), UP) | when(~has(logs, LOG_CONVEX), DOWN)
+    result: Bits = np.where(varies, bends | VARIES, 0).astype(np.int8)
+    return result
+
+
+def claims_of(curvature: Bits) -> Bits:
+    """Read claims about a logarithm from its curvature."""
+    return when(~has(curvature, DOWN), LOG_CONVEX) | when(~has(curvature, UP), LOG_CONCAVE)
+
+
+def chosen(flags: Flags, a: Value, b: Value) -> Value:
+    """Take entries of one value where a flag is set, and of another elsewhere."""
+    logs = None
+    if a.logs is not None or b.logs is not None:
+        nothing = np.int8(0)
+        logs = np.where(
+            flags, nothing if a.logs is None else a.logs, nothing if b.logs is None else b.logs
+        ).astype(np.int8)
+    return Value(np.where(flags, a.sign, b.sign), np.where(flags, a.curvature, b.curvature), logs)

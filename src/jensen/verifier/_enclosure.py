@@ -17,7 +17,7 @@ from flint import arb, fmpq
 from numpy.typing import NDArray
 
 from jensen.errors import CertificateError
-from jensen.program import Name, Node, Program
+from jensen.program import Node, Program, substituted
 
 PRECISION = 192
 """Bits of the balls' centres."""
@@ -82,7 +82,7 @@ def _array(balls: Sequence[arb], shape: tuple[int, ...]) -> Balls:
 
 def _applied(node: Node, values: Mapping[str, Balls]) -> Balls:
     rule = _RULES.get(node.packet)
-    arguments = {key: values[v.name] if isinstance(v, Name) else v for key, v in node.args.items()}
+    arguments = substituted(node.args, values)
     result = None if rule is None else rule(arguments, node)
     if result is None:
         raise CertificateError(f"{node.operator} at {node.place} cannot be enclosed")
@@ -147,6 +147,39 @@ def _power(args: Arguments, node: Node) -> Balls | None:
 def _linear(args: Arguments, node: Node) -> Balls:
     result = args["input"] @ args["weight"].T
     return np.asarray(result if args.get("bias") is None else result + args["bias"], dtype=object)
+
+
+def _matrix_product(args: Arguments, node: Node) -> Balls:
+    other = next(args[name] for name in ("other", "mat2", "vec", "tensor") if name in args)
+    return np.asarray(args["self"] @ other, dtype=object)
+
+
+def _log_sum_exp(args: Arguments, node: Node) -> Balls:
+    axes, keep = args["dim"], bool(args.get("keepdim", False))
+    over = tuple(axes) if isinstance(axes, (list, tuple)) else axes
+    powers = _array([ball.exp() for ball in args["self"].ravel()], args["self"].shape)
+    sums = np.asarray(np.sum(powers, axis=over, keepdims=keep), dtype=object)
+    return _array([ball.log() for ball in sums.ravel()], sums.shape)
+
+
+def _selected(args: Arguments, node: Node) -> Balls:
+    return np.asarray(np.take(args["self"], args["index"], axis=args["dim"]), dtype=object)
+
+
+def _gathered(args: Arguments, node: Node) -> Balls:
+    index = args["index"]
+    places = np.array([int(ball.unique_fmpz()) for ball in index.ravel()]).reshape(index.shape)
+    axis = args["dim"] % args["self"].ndim
+    cut = tuple(slice(None) if i == axis else slice(n) for i, n in enumerate(places.shape))
+    result: Balls = np.take_along_axis(args["self"][cut], places, axis=axis)
+    return result
+
+
+def _transposed(args: Arguments, node: Node) -> Balls:
+    given = args["self"]
+    if node.packet != "aten.transpose":
+        return np.asarray(given.T)
+    return np.asarray(np.swapaxes(given, args["dim0"], args["dim1"]))
 
 
 def _convolution(args: Arguments, node: Node) -> Balls | None:
@@ -241,6 +274,20 @@ _RULES: dict[str, Rule] = {
     "aten.div": _quotient,
     "aten.neg": _each(lambda x, _: -x),
     "aten.linear": _linear,
+    "aten.matmul": _matrix_product,
+    "aten.mm": _matrix_product,
+    "aten.mv": _matrix_product,
+    "aten.bmm": _matrix_product,
+    "aten.dot": _matrix_product,
+    "aten.logsumexp": _log_sum_exp,
+    "aten.select": _selected,
+    "aten.transpose": _transposed,
+    "aten.t": _transposed,
+    "aten.numpy_T": _transposed,
+    "aten.permute": lambda args, _: np.transpose(args["self"], args["dims"]),
+    "aten.gather": _gathered,
+    "aten.cat": lambda args, _: np.concatenate(args["tensors"], axis=args.get("dim") or 0),
+    "aten.stack": lambda args, _: np.stack(args["tensors"], axis=args.get("dim") or 0),
     "aten.conv1d": _convolution,
     "aten.conv2d": _convolution,
     "aten.conv3d": _convolution,
@@ -255,6 +302,13 @@ _RULES: dict[str, Rule] = {
     "aten.tanh": _each(lambda x, _: x.tanh()),
     "aten.silu": _each(lambda x, args: x * _sigmoid(x, args)),
     "aten.exp": _each(lambda x, _: x.exp()),
+    "aten.expm1": _each(lambda x, _: x.expm1()),
+    "aten.log": _each(lambda x, _: x.log()),
+    "aten.log1p": _each(lambda x, _: x.log1p()),
+    "aten.sqrt": _each(lambda x, _: x.sqrt()),
+    "aten.reciprocal": _each(lambda x, _: 1 / x),
+    "aten.sinh": _each(lambda x, _: x.sinh()),
+    "aten.cosh": _each(lambda x, _: x.cosh()),
     "aten.abs": _each(lambda x, _: abs(x)),
     "aten.square": _each(lambda x, _: x * x),
     "aten.pow": _power,
