@@ -12,6 +12,7 @@ from jensen.fit._generate import fit_network
 from jensen.fit._problem import Problem, make_problem
 from jensen.fit.extensions._batch_norm import fit_batch_norm
 from jensen.fit.extensions._cone_lasso import solve_cone_lasso
+from jensen.fit.extensions._degree_two import fit_polynomial_network, maximise_on_sphere
 from jensen.fit.extensions._gated_nuclear import solve_gated_vectors
 from jensen.fit.extensions._three_layers import all_parallel_patterns, fit_parallel_network
 from jensen.fit.extensions._vector_fit import fit_vector_network
@@ -323,3 +324,61 @@ class TestWasserstein:
         with pytest.raises(ArgumentError, match="mean zero"):
             fit_generator(x, z - z.mean(0), 0.01, "linear")
         assert not fit_generator(x, z, 1e3, "linear").weights.any()
+
+
+class TestPolynomials:
+    @pytest.mark.parametrize(("seed", "kind"), [(0, "hard"), (1, "easy"), (2, "linear"), (3, "pure")])
+    def test_the_sphere_problem_is_solved(self, seed: int, kind: str) -> None:
+        rng = np.random.default_rng(seed)
+        matrix = rng.normal(size=(2, 2))
+        matrix = (matrix + matrix.T) * (kind != "linear")
+        vector = rng.normal(size=2) * (kind != "pure")
+        if kind == "hard":
+            vector = 0.1 * np.linalg.eigh(matrix)[1][:, 0]
+        angles = np.linspace(0, 2 * np.pi, 100_001)
+        w = np.column_stack([np.cos(angles), np.sin(angles)])
+        most = float(((w @ matrix * w).sum(1) + w @ vector).max())
+        best, bound = maximise_on_sphere(matrix, vector)
+        assert most <= bound + 1e-12
+        assert bound == pytest.approx(most, abs=1e-7)
+        assert best @ matrix @ best + vector @ best == pytest.approx(bound, abs=1e-10)
+
+    @pytest.mark.parametrize("activation", [(1.0, 0.0, 0.0), (0.09, 0.5, 0.47)])
+    def test_the_semidefinite_programme_and_no_descent_go_below(
+        self, activation: tuple[float, float, float]
+    ) -> None:
+        import torch
+
+        cp: Any = pytest.importorskip("cvxpy")
+        rng = np.random.default_rng(4)
+        n, d, strength, m = 12, 3, 0.05, 12
+        x, y = rng.normal(size=(n, d)), rng.normal(size=n)
+        problem = make_problem(x, y, strength)
+        found = fit_polynomial_network(problem, activation)
+        p, q, s = activation
+        parts = [cp.Variable((d + 1, d + 1), PSD=True) for _ in range(2)]
+        z = parts[0] - parts[1]
+        o = p * cp.sum(cp.multiply(x @ z[:d, :d], x), axis=1) + q * x @ z[:d, d] + s * z[d, d]
+        norm = parts[0][d, d] + parts[1][d, d]
+        programme = cp.Problem(
+            cp.Minimize(cp.sum_squares(o - y) / (2 * n) + strength * norm),
+            [cp.trace(part[:d, :d]) == part[d, d] for part in parts],
+        )
+        programme.solve(solver=cp.CLARABEL)
+        assert found.status == "optimal"
+        assert found.objective == pytest.approx(programme.value, rel=2e-6)
+        assert found.lower_bound <= programme.value * (1 + 1e-7)
+        assert problem.primal(found.predict(x), float(np.abs(found.outputs).sum())) == pytest.approx(
+            found.objective
+        )
+        data, target = torch.tensor(x), torch.tensor(y)
+
+        def value(at: torch.Tensor) -> torch.Tensor:
+            w, a = at[: m * d].reshape(m, d), at[m * d :]
+            t = data @ (w / torch.linalg.norm(w, dim=1, keepdim=True)).T
+            misses: torch.Tensor = ((p * t + q) * t + s) @ a - target
+            return (misses**2).sum() / (2 * n) + strength * a.abs().sum()
+
+        ends = [descend_any(value, 0.5 * rng.normal(size=m * (d + 1))) for _ in range(STARTS)]
+        assert min(ends) >= found.lower_bound
+        assert min(ends) <= found.objective * 1.05
