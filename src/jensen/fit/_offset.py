@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from jensen.fit._losses import Floats, Huber, Loss
@@ -25,16 +28,9 @@ def best_constant(y: Floats, weights: Floats, loss: Loss) -> float:
         return float(np.average(y, weights=weights))
     # The slope of the average is piecewise linear in the constant, with kinks at y -+ width.
     kinks = np.unique(np.concatenate([y - loss.width, y + loss.width]))
-    at, reach = 0, len(kinks) - 1
-    while reach - at > 1:
-        middle = (at + reach) // 2
-        at, reach = (middle, reach) if _slope(kinks[middle], y, weights, loss) < 0 else (at, middle)
-    low = _zero(kinks[at], kinks[reach], y, weights, loss)
-    at, reach = 0, len(kinks) - 1
-    while reach - at > 1:
-        middle = (at + reach) // 2
-        at, reach = (middle, reach) if _slope(kinks[middle], y, weights, loss) <= 0 else (at, middle)
-    high = _zero(kinks[at], kinks[reach], y, weights, loss)
+    slopes = partial(_slope, y=y, weights=weights, loss=loss)
+    low = _zero(kinks, slopes, lambda slope: slope < 0)
+    high = _zero(kinks, slopes, lambda slope: slope <= 0)
     return (low + high) / 2
 
 
@@ -44,9 +40,12 @@ def _slope(constant: float, y: Floats, weights: Floats, loss: Huber) -> float:
     return 0.0 if abs(slope) <= _FLAT else slope
 
 
-def _zero(left: float, right: float, y: Floats, weights: Floats, loss: Huber) -> float:
-    """Return where the slope, linear between two kinks, is zero."""
-    one, two = _slope(left, y, weights, loss), _slope(right, y, weights, loss)
-    if one == two:
-        return float(left)
-    return float(left + (right - left) * np.clip(-one / (two - one), 0.0, 1.0))
+def _zero(kinks: Floats, slopes: Callable[[float], float], before: Callable[[float], bool]) -> float:
+    """Return where the slope, linear between kinks, is zero: next to the last kink before it."""
+    at, after = 0, len(kinks) - 1
+    while after - at > 1:
+        middle = (at + after) // 2
+        at, after = (middle, after) if before(slopes(kinks[middle])) else (at, middle)
+    one, two = slopes(kinks[at]), slopes(kinks[after])
+    share = 0.0 if one == two else np.clip(-one / (two - one), 0.0, 1.0)
+    return float(kinks[at] + share * (kinks[after] - kinks[at]))
