@@ -27,7 +27,7 @@ from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
 from jensen.network._numbers import as_count, as_floats
 
 _MARGIN = 1e-9
-"""Cones thinner than this, for rows of unit length, are left out. Those without interior are limits of others."""
+"""Cones thinner than this, for unit rows, are left out. Those without interior are limits of others."""
 
 
 @dataclass(frozen=True)
