@@ -29,8 +29,10 @@ _SLOTS, _ROOM, _CHUNK = 400, 64, 500
 _EXTRA = 1000
 _FLOOR = 1e-11
 """Targets are at least this part of the sum of |r_j| |x_j|: rounding hides what is smaller."""
-_PATIENCE = 0.3
-"""Part of the time after which a search that is not a quarter through gives way to easier targets."""
+_DIRECT = 0.1
+"""Part of the time that is spent on the goal at first, before easier targets."""
+_NEAR = 1e-2
+"""Relative distance from which the goal is the next target, rather than a point half-way to it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Search:
         norms = np.linalg.norm(spans, axis=1)
         self.take(spans[norms > 0] / norms[norms > 0, None])
 
-    def explore(self, target: float, deadline: float, patience: float) -> tuple[float, PriceStatus | None]:
+    def explore(self, target: float, deadline: float) -> tuple[float, PriceStatus | None]:
         """Search for values above `target`, or above the goal where that grows larger.
 
         Returns
@@ -117,10 +119,9 @@ class _Search:
             stack, walk, work = make_stack(*shape), make_walk(*shape, _ROOM), make_work(data.rank)
             before, done = self.nodes, False
             while not done:
-                now, share = time.monotonic(), (turn + walk.done[0] / 2.0**data.rank) / 2
                 if self.stop is not None and self.stop():
                     return np.inf, "stopped"
-                if now > deadline or (now > patience and share < 0.25) or self.nodes > spared:
+                if time.monotonic() > deadline or self.nodes > spared:
                     return np.inf, "time_limit"
                 scaled = max(data.scale(max(target, self.goal)), _FLOOR * data.total)
                 done = explore(stack, work, walk, raised, lowered, scaled, data.total, _CHUNK)
@@ -139,14 +140,15 @@ class _Search:
 
     def tighten(self, upper: float, begin: float, limit: float) -> tuple[float, PriceStatus | None]:
         """Lower a bound to the goal: at once if time seems to allow it, else by targets half-way to it."""
-        bound, status = self.explore(self.goal, begin + limit, begin + _PATIENCE * limit)
+        bound, status = self.explore(self.goal, begin + _DIRECT * limit)
         while status == "time_limit" and time.monotonic() < begin + limit:
             if self.count > 0 and self.above:
                 break
-            bound, status = self.explore((upper + self.goal) / 2, begin + limit, np.inf)
+            near = upper <= (1 + _NEAR) * self.goal
+            bound, status = self.explore(self.goal if near else (upper + self.goal) / 2, begin + limit)
             if status is None:
                 upper = min(upper, bound)
-                status = None if upper <= self.goal else "time_limit"
+                status = None if near else "time_limit"
         return min(upper, bound), status
 
     def result(self, upper: float, status: PriceStatus | None) -> PriceBound:

@@ -63,112 +63,132 @@ def dot(a: Floats, b: Floats) -> float:
 @njit(cache=True, nogil=True, error_model="numpy")
 def begin(s: Stack, k: Work, lowered: Rows, slot: int) -> None:
     """Set y from the multipliers that the slot inherited, with nu = 0."""
-    d = len(k.y)
+    y, square, inverse, rows = k.y, k.square, s.inverse, lowered.rows
+    share, which = s.lowered.share, s.lowered.which
+    d = len(y)
     for c in range(d):
-        k.y[c] = s.raised.linear[slot, c] - s.lowered.linear[slot, c]
+        y[c] = s.raised.linear[slot, c] - s.lowered.linear[slot, c]
     for i in range(d):
         k.nu[i] = 0.0
-        k.square[i] = dot(s.inverse[slot, i], s.inverse[slot, i])
+        peak, total = s.peak[slot, i], 0.0
         for c in range(d):
-            k.y[c] += s.peak[slot, i] * s.inverse[slot, i, c]
+            total += inverse[slot, i, c] * inverse[slot, i, c]
+            y[c] += peak * inverse[slot, i, c]
+        square[i] = total
     for m in range(s.lowered.size[slot]):
-        share = s.lowered.share[slot, m]
-        if share != 0.0:
+        part, j = share[slot, m], which[slot, m]
+        if part != 0.0:
             for c in range(d):
-                k.y[c] -= share * lowered.rows[s.lowered.which[slot, m], c]
+                y[c] -= part * rows[j, c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def sweep(s: Stack, k: Work, lowered: Rows, slot: int) -> None:
     """Minimise |y| in every multiplier, one after the other."""
-    d = len(k.y)
+    y, nu, inverse, rows = k.y, k.nu, s.inverse, lowered.rows
+    share, which = s.lowered.share, s.lowered.which
+    d = len(y)
     for i in range(d):
-        step = max(-k.nu[i], -dot(s.inverse[slot, i], k.y) / k.square[i])
+        along = 0.0
+        for c in range(d):
+            along += inverse[slot, i, c] * y[c]
+        step = max(-nu[i], -along / k.square[i])
         if step != 0.0:
-            k.nu[i] += step
+            nu[i] += step
             for c in range(d):
-                k.y[c] += step * s.inverse[slot, i, c]
+                y[c] += step * inverse[slot, i, c]
     for m in range(s.lowered.size[slot]):
-        j = s.lowered.which[slot, m]
-        share = s.lowered.share[slot, m]
-        moved = min(1.0, max(0.0, share + dot(lowered.rows[j], k.y) / lowered.square[j]))
-        if moved != share:
-            s.lowered.share[slot, m] = moved
+        j, part, along = which[slot, m], share[slot, m], 0.0
+        for c in range(d):
+            along += rows[j, c] * y[c]
+        moved = min(1.0, max(0.0, part + along / lowered.square[j]))
+        step = moved - part
+        if step != 0.0:
+            share[slot, m] = moved
             for c in range(d):
-                k.y[c] -= (moved - share) * lowered.rows[j, c]
+                y[c] -= step * rows[j, c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_column(k: Work, column: Floats, sign: float, number: int, size: int) -> int:
-    """Orthogonalise a column against `size` others and take it in, unless it depends on them; the new size.
-
-    Columns are multiplied by `sign`.
-    """
-    d = len(k.y)
+def take_column(q: Floats, triangle: Floats, size: int) -> bool:
+    """Orthogonalise row `size` of q against those before; whether it is independent of them."""
+    d = q.shape[1]
+    before, after = 0.0, 0.0
     for c in range(d):
-        k.q[size, c] = sign * column[c]
-    length = np.sqrt(dot(column, column))
+        before += q[size, c] * q[size, c]
     for i in range(size):
-        k.triangle[i, size] = 0.0
+        triangle[i, size] = 0.0
     for _ in range(2):
         for i in range(size):
-            along = dot(k.q[i], k.q[size])
-            k.triangle[i, size] += along
+            along = 0.0
             for c in range(d):
-                k.q[size, c] -= along * k.q[i, c]
-    rest = np.sqrt(dot(k.q[size], k.q[size]))
-    if not rest > _DEPENDENT * length:
-        return size
-    k.triangle[size, size] = rest
+                along += q[i, c] * q[size, c]
+            triangle[i, size] += along
+            for c in range(d):
+                q[size, c] -= along * q[i, c]
     for c in range(d):
-        k.q[size, c] /= rest
-    k.free[size] = number
-    return size + 1
+        after += q[size, c] * q[size, c]
+    if not after > _DEPENDENT * _DEPENDENT * before:
+        return False
+    after = np.sqrt(after)
+    triangle[size, size] = after
+    for c in range(d):
+        q[size, c] /= after
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def least_squares(s: Stack, k: Work, lowered: Rows, slot: int) -> None:
     """Minimise |y| over the multipliers inside their bounds; stop at the first bound met, and repeat."""
-    d = len(k.y)
+    y, nu, step, free, q, triangle = k.y, k.nu, k.step, k.free, k.q, k.triangle
+    inverse, rows, share, which = s.inverse, lowered.rows, s.lowered.share, s.lowered.which
+    d = len(y)
     for _ in range(d + 1):
         size = 0
         for i in range(d):
-            if k.nu[i] > 0.0 and size < d:
-                size = add_column(k, s.inverse[slot, i], 1.0, i, size)
+            if nu[i] > 0.0 and size < d:
+                for c in range(d):
+                    q[size, c] = inverse[slot, i, c]
+                if take_column(q, triangle, size):
+                    free[size] = i
+                    size += 1
         for m in range(s.lowered.size[slot]):
-            if 0.0 < s.lowered.share[slot, m] < 1.0 and size < d:
-                size = add_column(k, lowered.rows[s.lowered.which[slot, m]], -1.0, d + m, size)
-        if size == 0:
-            return
-        for i in range(size - 1, -1, -1):
-            total = -dot(k.q[i], k.y)
-            for m in range(i + 1, size):
-                total -= k.triangle[i, m] * k.step[m]
-            k.step[i] = total / k.triangle[i, i]
+            if 0.0 < share[slot, m] < 1.0 and size < d:
+                for c in range(d):
+                    q[size, c] = -rows[which[slot, m], c]
+                if take_column(q, triangle, size):
+                    free[size] = d + m
+                    size += 1
         part, blocking = 1.0, -1
-        for i in range(size):
-            number = k.free[i]
-            if number < d:
-                room = k.nu[number] if k.step[i] < 0 else np.inf
+        for i in range(size - 1, -1, -1):
+            total = 0.0
+            for c in range(d):
+                total -= q[i, c] * y[c]
+            for m in range(i + 1, size):
+                total -= triangle[i, m] * step[m]
+            step[i] = total / triangle[i, i]
+            if free[i] < d:
+                room = nu[free[i]] if step[i] < 0 else np.inf
             else:
-                share = s.lowered.share[slot, number - d]
-                room = share if k.step[i] < 0 else 1.0 - share
-            if abs(k.step[i]) * part > room:
-                part, blocking = room / abs(k.step[i]), i
+                room = share[slot, free[i] - d]
+                room = room if step[i] < 0 else 1.0 - room
+            if abs(step[i]) * part > room:
+                part, blocking = room / abs(step[i]), i
         for i in range(size):
-            number, step = k.free[i], part * k.step[i]
-            if number < d:
-                k.nu[number] = 0.0 if i == blocking else max(0.0, k.nu[number] + step)
+            change = part * step[i]
+            if free[i] < d:
+                number = free[i]
+                nu[number] = 0.0 if i == blocking else max(0.0, nu[number] + change)
                 for c in range(d):
-                    k.y[c] += step * s.inverse[slot, number, c]
+                    y[c] += change * inverse[slot, number, c]
             else:
-                m = number - d
-                moved = min(1.0, max(0.0, s.lowered.share[slot, m] + step))
+                m = free[i] - d
+                moved = min(1.0, max(0.0, share[slot, m] + change))
                 if i == blocking:
-                    moved = 1.0 if k.step[i] > 0 else 0.0
-                s.lowered.share[slot, m] = moved
+                    moved = 1.0 if change > 0 else 0.0
+                share[slot, m] = moved
                 for c in range(d):
-                    k.y[c] -= step * lowered.rows[s.lowered.which[slot, m], c]
+                    y[c] -= change * rows[which[slot, m], c]
         if blocking < 0:
             return
 
@@ -176,25 +196,37 @@ def least_squares(s: Stack, k: Work, lowered: Rows, slot: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def relaxed(s: Stack, k: Work, lowered: Rows, slot: int) -> float:
     """Value of the relaxation at y, projected roughly into the cone and normalised; sets t and w."""
-    d = len(k.y)
+    y, t, w, inverse, generators, rows = k.y, k.t, k.w, s.inverse, s.generators, lowered.rows
+    which = s.lowered.which
+    d = len(y)
     for c in range(d):
-        k.w[c] = 0.0
+        w[c] = 0.0
     for i in range(d):
-        k.t[i] = max(0.0, dot(s.inverse[slot, i], k.y))
+        along = 0.0
         for c in range(d):
-            k.w[c] += k.t[i] * s.generators[slot, i, c]
-    norm = np.sqrt(dot(k.w, k.w))
+            along += inverse[slot, i, c] * y[c]
+        t[i] = max(0.0, along)
+        for c in range(d):
+            w[c] += t[i] * generators[slot, i, c]
+    norm = 0.0
+    for c in range(d):
+        norm += w[c] * w[c]
+    norm = np.sqrt(norm)
     if not norm > 0.0:
-        k.t[0] = 1.0
-        k.w[:] = s.generators[slot, 0]
+        t[0] = 1.0
+        for c in range(d):
+            w[c] = generators[slot, 0, c]
         norm = 1.0
     value = 0.0
     for c in range(d):
-        k.t[c] /= norm
-        k.w[c] /= norm
-        value += (s.raised.linear[slot, c] - s.lowered.linear[slot, c]) * k.w[c] + k.t[c] * s.peak[slot, c]
+        t[c] /= norm
+        w[c] /= norm
+        value += (s.raised.linear[slot, c] - s.lowered.linear[slot, c]) * w[c] + t[c] * s.peak[slot, c]
     for m in range(s.lowered.size[slot]):
-        value -= max(0.0, dot(lowered.rows[s.lowered.which[slot, m]], k.w))
+        j, along = which[slot, m], 0.0
+        for c in range(d):
+            along += rows[j, c] * w[c]
+        value -= max(0.0, along)
     return value
 
 
@@ -222,17 +254,19 @@ def proven(s: Stack, k: Work, lowered: Rows, slot: int, total: float, count: int
             k.w[c] += s.generators[slot, i, c]
     for attempt in range(3):
         size = np.sqrt(dot(k.y, k.y))
-        missing, least, unit = 0.0, np.inf, (count + 3 * d + 20) * 1.1 * UNIT
+        missing, least, unit = 0.0, np.inf, (2 * count + 3 * d + 20) * 1.1 * UNIT
         for i in range(d):
-            v = s.generators[slot, i]
-            short = s.peak[slot, i] - dot(k.y, v)
+            short, central = s.peak[slot, i], 0.0
             for c in range(d):
-                short += (s.raised.linear[slot, c] - k.g[c]) * v[c]
+                short += (s.raised.linear[slot, c] - k.g[c] - k.y[c]) * s.generators[slot, i, c]
+                central += k.w[c] * s.generators[slot, i, c]
             error = (total + size) * (2 * s.error[slot, i] + unit)
+            if not abs(short) < np.inf:
+                return np.inf
             k.step[i] = short
             missing = max(missing, short + error)
-            least = min(least, dot(k.w, v) - 4 * s.error[slot, i] * d)
-        if least < 1e-3:
+            least = min(least, central - 4 * s.error[slot, i] * d)
+        if not (least >= 1e-3 and size < np.inf):
             return np.inf
         pad = missing / least * np.sqrt(dot(k.w, k.w))
         if attempt == 2 or pad <= 1e-11 * total:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from jensen.fit._price_cone import Work, bound_cone, dot, proven
+from jensen.fit._price_cone import Work, bound_cone, proven
 from jensen.fit._price_rows import Floats, Rows
 from jensen.fit._price_tree import Ints, Stack, set_root, split
 
@@ -16,6 +16,7 @@ TOP, ROOT, NODES, FOUND = range(4)
 
 _NEGLIGIBLE = 1e-12
 _SETTLED = 1e-9
+_PROGRESS = 0.95
 
 
 class Walk(NamedTuple):
@@ -23,14 +24,12 @@ class Walk(NamedTuple):
 
     counters: Ints
     most: Floats  # (1,): largest proven bound of a closed cone
-    done: Floats  # (1,): closed part of the tree, where children count half of their parent, in orthants
-    weight: Floats  # (slots,)
+    gap: Floats  # (slots,): the relaxation's error in the parent, at its maximiser
     found: Floats  # (k, d): unit vectors whose value exceeds the target
     values: Floats  # (k,)
     point: Floats
     fresh_raised: Floats
     fresh_lowered: Floats
-    scores: Floats  # (d, d)
 
 
 def make_walk(slots: int, raised: int, lowered: int, d: int, room: int) -> Walk:
@@ -38,29 +37,25 @@ def make_walk(slots: int, raised: int, lowered: int, d: int, room: int) -> Walk:
     return Walk(
         np.array([-1, 0, 0, 0], dtype=np.int64),
         np.zeros(1),
-        np.zeros(1),
         np.empty(slots),
         np.empty((room, d)),
         np.empty(room),
         np.empty(d),
         np.empty(raised),
         np.empty(lowered),
-        np.empty((d, d)),
     )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def excess(s: Stack, k: Work, slot: int) -> float:
     """By how much the relaxation exceeds f at w = sum_i t_i v_i."""
-    total = 0.0
+    value, t, total = s.raised.value, k.t, 0.0
     for m in range(s.raised.size[slot]):
         above, below = 0.0, 0.0
-        for i in range(len(k.t)):
-            z = k.t[i] * s.raised.value[slot, m, i]
-            if z > 0:
-                above += z
-            else:
-                below -= z
+        for i in range(len(t)):
+            z = t[i] * value[slot, m, i]
+            above += max(z, 0.0)
+            below -= min(z, 0.0)
         total += min(above, below)
     return total
 
@@ -68,11 +63,14 @@ def excess(s: Stack, k: Work, slot: int) -> float:
 @njit(cache=True, nogil=True, error_model="numpy")
 def longest(s: Stack, slot: int) -> tuple[int, int]:
     """Return the generators that are farthest from each other."""
-    d = s.peak.shape[1]
+    v = s.generators
+    d = v.shape[1]
     least, first, second = np.inf, 0, min(1, d - 1)
     for a in range(d):
         for b in range(a + 1, d):
-            along = dot(s.generators[slot, a], s.generators[slot, b])
+            along = 0.0
+            for c in range(d):
+                along += v[slot, a, c] * v[slot, b, c]
             if along < least:
                 least, first, second = along, a, b
     return first, second
@@ -82,37 +80,39 @@ def longest(s: Stack, slot: int) -> tuple[int, int]:
 def close(walk: Walk, bound: float) -> None:
     """Take the topmost cone off the stack."""
     walk.most[0] = max(walk.most[0], bound)
-    walk.done[0] += walk.weight[walk.counters[TOP]]
     walk.counters[TOP] -= 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def choose(s: Stack, k: Work, walk: Walk, slot: int) -> tuple[int, int, float, float]:
+def choose(s: Stack, k: Work, slot: int, stalled: bool) -> tuple[int, int, float, float]:
     """Edge to split and weights of its ends.
 
     The edge is the one along which raised rows bend most, as seen from w; the point is the crossing of the
-    row that comes closest to the middle. So rows get decided, and cones keep their shape.
+    row that comes closest to the middle. So rows get decided, and cones keep their shape. Where splitting the
+    parent so has not helped, the longest edge is split instead: without that, w may commute between two edges
+    for ever.
     """
-    d = len(k.t)
-    walk.scores[:] = 0.0
-    for m in range(s.raised.size[slot]):
-        z = s.raised.value[slot, m]
-        for a in range(d):
-            if z[a] > 0 and k.t[a] > 0:
-                for b in range(d):
-                    if z[b] < 0 and k.t[b] > 0:
-                        walk.scores[min(a, b), max(a, b)] += min(k.t[a] * z[a], -k.t[b] * z[b])
-    best, first, second = 0.0, 0, 1
-    for a in range(d):
-        for b in range(a + 1, d):
-            if walk.scores[a, b] > best:
-                best, first, second = walk.scores[a, b], a, b
-    if best == 0.0:
+    value, t, free = s.raised.value, k.t, k.free
+    d, count = len(t), 0
+    for i in range(d):
+        if t[i] > 0.0:
+            free[count] = i
+            count += 1
+    best, first, second = 0.0, 0, 0
+    for x in range(count):
+        for y in range(x + 1, count):
+            a, b, score = free[x], free[y], 0.0
+            for m in range(s.raised.size[slot]):
+                at_a, at_b = t[a] * value[slot, m, a], t[b] * value[slot, m, b]
+                # the smaller of two numbers of different signs, 0 for equal signs
+                score += max(0.0, min(at_a, -at_b), min(-at_a, at_b))
+            if score > best:
+                best, first, second = score, a, b
+    if best == 0.0 or stalled:
         first, second = longest(s, slot)
-        return first, second, 0.5, 0.5
     central, part = -1.0, 0.5
     for m in range(s.raised.size[slot]):
-        za, zb = s.raised.value[slot, m, first], s.raised.value[slot, m, second]
+        za, zb = value[slot, m, first], value[slot, m, second]
         if za * zb < 0:
             share = abs(zb) / (abs(za) + abs(zb))
             if min(share, 1 - share) > central:
@@ -145,7 +145,7 @@ def explore(
             set_root(s, raised, lowered, c[ROOT])
             c[ROOT] += 1
             c[TOP] = 0
-            walk.weight[0] = 1.0
+            walk.gap[0] = np.inf
         slot = c[TOP]
         c[NODES] += 1
         bound, value = bound_cone(s, k, lowered, slot, target)
@@ -167,15 +167,15 @@ def explore(
             if bound <= above:
                 close(walk, proven(s, k, lowered, slot, total, count))
                 continue
-        if slot + 2 >= len(walk.weight):
+        if slot + 2 >= len(walk.gap):
             close(walk, proven(s, k, lowered, slot, total, count))
             continue
-        a, b, at_a, at_b = choose(s, k, walk, slot)
+        a, b, at_a, at_b = choose(s, k, slot, gap > _PROGRESS * walk.gap[slot])
         fresh = (walk.fresh_raised, walk.fresh_lowered)
         split(s, raised, lowered, slot, (a, b), (at_a, at_b), walk.point, fresh)
         c[TOP] += 1
-        walk.weight[slot] /= 2
-        walk.weight[slot + 1] = walk.weight[slot]
+        walk.gap[slot] = gap
+        walk.gap[slot + 1] = gap
         if c[FOUND] == len(walk.values):
             return False
     return False
