@@ -1,5 +1,6 @@
 """Argmin layers, conjugates, proximal maps and structured losses: gradients against finite differences."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,30 @@ from jensen.minimize._entropy import minimize_entropy
 from jensen.minimize._layer import ArgminLayer
 from jensen.minimize._structured import ArgminLoss, MaxMarginLoss
 from jensen.nn import FICNN, PICNN, SkipMLP
+
+
+def along_random_directions(
+    parameters: list[Tensor], call: Callable[[], Tensor], tolerance: float = 1e-5
+) -> None:
+    """Compare gradients with central differences; every parameter takes part in two directions of four."""
+    found = torch.autograd.grad(call(), parameters, allow_unused=True)
+    for k in range(4):
+        some = [
+            (p, g, torch.randn_like(p))
+            for i, (p, g) in enumerate(zip(parameters, found, strict=True))
+            if (i + k) % 4 < 2
+        ]
+        slope = sum(0.0 if g is None else float((g * d).sum()) for _, g, d in some)
+        ends = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                for p, _, d in some:
+                    p.add_(d, alpha=sign * 1e-6)
+                ends.append(float(call()))
+                for p, _, d in some:
+                    p.sub_(d, alpha=sign * 1e-6)
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, abs=tolerance, rel=1e-4)
+
 
 CASES: list[tuple[str, float, Any, Box | None]] = [
     ("relu", 0.0, "entropy", None),
@@ -37,9 +62,9 @@ def network(activation: str, quadratic: float) -> PICNN:
 def test_gradients_in_x_and_linear(case: tuple[str, float, Any, Box | None]) -> None:
     activation, quadratic, regulariser, domain = case
     layer = ArgminLayer(network(activation, quadratic), domain, regulariser, weight=0.5)
-    x = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
-    slope = torch.randn(4, 4, dtype=torch.double, requires_grad=True)
-    assert gradcheck(lambda x, s: layer(x, linear=s), (x, slope), eps=1e-6, atol=1e-5)
+    x = torch.randn(2, 3, dtype=torch.double, requires_grad=True)
+    slope = torch.randn(2, 4, dtype=torch.double, requires_grad=True)
+    assert gradcheck(lambda x, s: layer(x, linear=s), (x, slope), eps=1e-6, atol=1e-5, fast_mode=True)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -47,18 +72,8 @@ def test_gradients_in_the_weights(case: tuple[str, float, Any, Box | None]) -> N
     activation, quadratic, regulariser, domain = case
     net = network(activation, quadratic)
     layer = ArgminLayer(net, domain, regulariser, weight=0.5)
-    x, v = torch.randn(4, 3, dtype=torch.double), torch.randn(4, 4, dtype=torch.double)
-    (layer(x) * v).sum().backward()
-    for parameter in net.parameters():
-        direction = torch.randn_like(parameter)
-        slope = 0.0 if parameter.grad is None else (parameter.grad * direction).sum().item()
-        ends = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                parameter.add_(direction, alpha=sign * 1e-6)
-                ends.append((layer(x) * v).sum().item())
-                parameter.sub_(direction, alpha=sign * 1e-6)
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, abs=1e-5, rel=1e-4)
+    x, v = torch.randn(2, 3, dtype=torch.double), torch.randn(2, 4, dtype=torch.double)
+    along_random_directions(list(net.parameters()), lambda: torch.sum(layer(x) * v))
 
 
 @pytest.mark.parametrize("regulariser", ["entropy", "quadratic"])
@@ -71,6 +86,23 @@ def test_unrolled_inference_tends_to_the_argmin(regulariser: Any) -> None:
     (a,) = torch.autograd.grad(exact(x).square().sum(), x)
     (b,) = torch.autograd.grad(steps(x).square().sum(), x)
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_unrolled_steps_compute_the_path_of_x_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, calls = network("softplus", 0.0), [0]
+    path = net.x_path[0].forward
+
+    def counted(u: Tensor) -> Any:
+        calls[0] += 1
+        return path(u)
+
+    monkeypatch.setattr(net.x_path[0], "forward", counted)
+    x = torch.randn(2, 3, dtype=torch.double, requires_grad=True)
+    steps = ArgminLayer(net, unrolled=20)
+    found = torch.autograd.grad(steps(x).square().sum(), [x, *net.x_path.parameters()])
+    assert calls[0] == 1
+    assert all(bool(g.any()) for g in found)
+    assert gradcheck(steps, (x,), fast_mode=True)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 4])
@@ -95,12 +127,27 @@ def test_conjugate(activation: str) -> None:
     assert (value[:, None] >= slope @ y.T - f(y)).all()
     (best,) = torch.autograd.grad(value.sum(), slope)
     torch.testing.assert_close(value, (slope * best).sum(1) - f(best), atol=1e-9, rtol=0)
-    assert gradcheck(f_star, (slope,), eps=1e-6, atol=1e-6)
+    assert gradcheck(f_star, (slope,), eps=1e-6, atol=1e-6, fast_mode=True)
     assert gradcheck(
-        lambda s: torch.autograd.grad(f_star(s).sum(), s, create_graph=True)[0], (slope,), atol=1e-5
+        lambda s: torch.autograd.grad(f_star(s).sum(), s, create_graph=True)[0],
+        (slope,),
+        atol=1e-5,
+        fast_mode=True,
     )
     if activation == "softplus":
         torch.testing.assert_close(gradient_map(f)(best), slope, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_gradients_of_minima_in_the_weights(activation: str) -> None:
+    """On a kink those of the pieces that meet there, with their multipliers; torch's are one piece's."""
+    torch.manual_seed(0)
+    f, net = FICNN(4, (8, 8), activation, quadratic=1.0).double(), network(activation, 0.0)
+    slope, x = torch.randn(6, 4, dtype=torch.double), torch.randn(6, 3, dtype=torch.double)
+    target = (torch.rand(6, 4) > 0.5).double()
+    loss = MaxMarginLoss(net, reduction="sum", tolerance=1e-12, max_iterations=200)
+    along_random_directions(list(f.parameters()), lambda: conjugate(f)(slope).sum(), 1e-4)
+    along_random_directions(list(net.parameters()), lambda: loss(x, target), 1e-3)
 
 
 def test_conjugate_of_a_quadratic() -> None:
@@ -117,7 +164,7 @@ def test_prox(activation: str) -> None:
     f = FICNN(3, (6, 6), activation).double()
     point = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
     near = prox(f, 0.5)
-    assert gradcheck(near, (point,), eps=1e-6, atol=1e-5)
+    assert gradcheck(near, (point,), eps=1e-6, atol=1e-5, fast_mode=True)
     y = near(point).detach()
     for p, q in zip(point.detach(), y, strict=True):
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jensen.minimize._pieces import PieceRecord
+from jensen.minimize._rows import Rows
 from jensen.minimize._separable import Separable
 from jensen.minimize._simplex_newton import maximise_over_simplex
 from jensen.minimize._torch_problem import TorchProblem
@@ -23,6 +24,10 @@ _MAX_CUTS = 64
 """With as many cuts those of least weight give way to the combined one, which keeps the lower bound."""
 _REST = 0.8
 """The batch is gathered anew when fewer than this share of it is unfinished."""
+_NOISY = 20.0
+"""f's rounding may be so many times what its value lets expect, where large terms cancel inside f."""
+_PATIENCE = 10
+"""Steps without progress, at gaps of such a size, after which a sample has met rounding."""
 
 
 def minimise_by_bundle(
@@ -32,6 +37,7 @@ def minimise_by_bundle(
     max_iterations: int,
     start: Tensor | None = None,
     pieces: PieceRecord | None = None,
+    rows: Rows | None = None,
 ) -> BatchedMinimum:
     """Minimise f + r until the gap is at most tolerance * max(1, |value|), or as small as rounding.
 
@@ -39,7 +45,7 @@ def minimise_by_bundle(
     ----------
     problem : TorchProblem
     term : Separable
-        Its box is the problem's.
+        Its box is the problem's, or with rows the whole space.
     tolerance : float
     max_iterations : int
         Largest number of evaluations of f.
@@ -47,9 +53,17 @@ def minimise_by_bundle(
         Where the first cut is made; where r is least by default.
     pieces : PieceRecord, optional
         Takes note of all cuts, and of the weights in the end; none are merged then.
+    rows : Rows, optional
+        Constraints. They join the dual problem as cuts whose weights, the multipliers, need not add up
+        to anything.
     """
-    y = problem.beside(term.middle() if start is None else start)
-    record = Record(y)
+    y = term.middle() if start is None else start
+    y = problem.beside(y) if rows is None else problem.beside(rows.pulled_inside(y), rows.inner)
+    record, stall = Record(y), Stall(y)
+    G, h = (
+        (y.new_zeros(0, problem.size), y.new_zeros(problem.batch, 0)) if rows is None else rows.with_bounds()
+    )
+    prices = torch.full_like(h, 0.1)
     alive = torch.arange(problem.batch, device=y.device)
     slopes, offsets = y.new_empty(problem.batch, 0, problem.size), y.new_empty(problem.batch, 0)
     weights = offsets
@@ -58,20 +72,21 @@ def minimise_by_bundle(
         offset, total = value - (slope * y).sum(1), value + term.value(y)
         record.meet(alive, y, total, step)
         missing = record.value[alive] - record.lower[alive]
-        noise = rounding(offset, value - offset, total) * 4
+        noise = noise_of(problem, value, offset, total)
         wanted = torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
-        open_ = missing > wanted
+        open_ = (missing > wanted) & ~stall.ends(alive, missing, noise)
         record.close(alive[~open_])
         if pieces is not None:
-            pieces.end(alive, weights)
             pieces.add(alive, step - 1, y, slope, offset)
+            pieces.end(alive, weights, prices)
         rest = torch.nonzero(open_)[:, 0]
         if len(rest) == 0 or step == max_iterations:
             break
         if len(rest) <= _REST * len(alive):
             alive, slope, offset, wanted, missing = (t[rest] for t in (alive, slope, offset, wanted, missing))
             slopes, offsets, weights = slopes[rest], offsets[rest], weights[rest]
-            problem, term = problem.take(rest), term.take(rest)
+            problem, term, h, prices = problem.take(rest), term.take(rest), h[rest], prices[rest]
+            rows = None if rows is None else rows.take(rest)
         if offsets.shape[1] == _MAX_CUTS and pieces is None:
             slopes, offsets, weights = merge(slopes, offsets, weights, _MAX_CUTS // 2)
         slopes = torch.cat([slopes, slope[:, None]], 1)
@@ -79,13 +94,23 @@ def minimise_by_bundle(
         # The last cut is the only one that is violated, so it will have weight.
         weights = torch.cat([weights, torch.full_like(offset, 1.0 / offsets.shape[1])[:, None]], 1)
         point = maximise_over_simplex(
-            slopes, offsets, term, weights, _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted)
+            torch.cat([slopes, G.expand(len(alive), -1, -1)], 1),
+            torch.cat([offsets, -h], 1),
+            term,
+            torch.cat([weights, prices], 1),
+            _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted),
+            len(G),
         )
-        y, weights = problem.beside(point.y), point.weights
+        weights, prices = point.weights.tensor_split([offsets.shape[1]], 1)
+        y = (
+            problem.beside(point.y)
+            if rows is None
+            else problem.beside(rows.pulled_inside(point.y), rows.inner)
+        )
         linear = (point.slope * y).sum(1)
         low = point.offset + term.minimum(point.slope)
         record.rise(alive, low - rounding(point.offset, linear, low))
-    return record.result(problem.shape)
+    return record.result(problem.shape if problem.plane is None else (problem.size,))
 
 
 class Record:
@@ -118,6 +143,29 @@ class Record:
         """Hand out what was found."""
         point = self.point.reshape(len(self.point), *shape)
         return BatchedMinimum(point, self.value, self.lower, self.iterations, self.converged)
+
+
+class Stall:
+    """Tells when gaps near rounding fall no more."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._least = torch.full_like(like[:, 0], torch.inf) if like.shape[1] else like.sum(1) + torch.inf
+        self._idle = torch.zeros_like(self._least)
+
+    def ends(self, index: Tensor, missing: Tensor, noise: Tensor) -> Tensor:
+        """Take note of the gaps of some samples, and tell which have met rounding."""
+        falls = missing < 0.9 * self._least[index]
+        self._idle[index] = torch.where(falls, 0.0, self._idle[index] + 1)
+        self._least[index] = torch.where(falls, missing, self._least[index])
+        return (self._idle[index] >= _PATIENCE) & (missing <= _NOISY * noise)
+
+
+def noise_of(problem: TorchProblem, value: Tensor, offset: Tensor, total: Tensor) -> Tensor:
+    """How small a gap can be told from 0: f's values have their rounding, and the methods' sums theirs."""
+    noise = rounding(offset, value - offset, total) * 4
+    if problem.dtype is None:
+        return noise
+    return torch.maximum(noise, (1 + value.abs() + offset.abs()) * (2 * problem.eps))
 
 
 def rounding(*terms: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from jensen.minimize._arguments import as_positive, as_tolerance
-from jensen.minimize._regularised import Accuracy, Term, argmin, has_kinks
+from jensen.minimize._place import as_place
+from jensen.minimize._regularised import Accuracy, Term, argmin, argmin_and_value, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, TorchProblem, torch_problem
 from jensen.network import WholeSpace
@@ -36,8 +37,8 @@ def prox(
         f(y), or f(x, y); convex in y. Where it is piecewise affine the bundle method solves the problems and
         where it is smooth the projected Newton method.
     step : float, default 1.0
-    domain : Box, WholeSpace or pair (lo, hi), optional
-        Minimise over a box instead of the whole space.
+    domain : Box, Polytope, WholeSpace or pair (lo, hi), optional
+        Minimise over it instead of the whole space.
     tolerance : float, default 1e-12
         The gap, relative to max(1, |value|), at which a sample is finished; rounding ends it as well.
     max_iterations : int, default 200
@@ -55,6 +56,8 @@ def prox(
     ------
     ArgumentError
         If step is not positive; when the map is called, if f is not known to be convex.
+    DomainError
+        If the domain is empty; when the map is called, if it is of another size.
 
     Examples
     --------
@@ -66,13 +69,14 @@ def prox(
     """
     step = as_positive(step, "step")
     accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
+    bounds, place = as_place(WholeSpace() if domain is None else domain)
 
     def proximal(point: Tensor, x: Tensor | None = None) -> Tensor:
-        problem = _problem(f, domain, x, point, assume_convex)
+        problem = _problem(f, bounds, x, point, assume_convex)
         if problem.batch == 0:
             return torch.zeros_like(point)
         term = Term("quadratic", 1.0 / step, point.reshape(problem.batch, -1).to(problem.lo))
-        return problem.shaped(argmin(problem, term, has_kinks(f, smooth), accuracy, x))
+        return problem.shaped(argmin(problem, term, has_kinks(f, smooth), accuracy, x, place=place))
 
     return proximal
 
@@ -93,8 +97,8 @@ def conjugate(
     f : module or function
         f(y), or f(x, y); convex in y, and strongly convex (``quadratic`` > 0) or smooth with a maximiser for
         every slope that it is asked for.
-    domain : Box, WholeSpace or pair (lo, hi), optional
-        Maximise over a box instead of the whole space.
+    domain : Box, Polytope, WholeSpace or pair (lo, hi), optional
+        Maximise over it instead of the whole space.
     tolerance, max_iterations, smooth, assume_convex
         As for `prox`.
 
@@ -120,18 +124,16 @@ def conjugate(
     torch.Size([3])
     """
     accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
+    bounds, place = as_place(WholeSpace() if domain is None else domain)
 
     def value(slope: Tensor, x: Tensor | None = None) -> Tensor:
-        problem = _problem(f, domain, x, slope, assume_convex, linear=-slope)
+        problem = _problem(f, bounds, x, slope, assume_convex, linear=-slope)
         flat = slope.reshape(problem.batch, -1)
         if problem.batch == 0:
             return flat.sum(1)
-        y = argmin(problem, Term(None, 1.0), has_kinks(f, smooth), accuracy, x, -flat)
-        still = y.detach()
-        shaped = problem.shaped(still)
-        below = f(shaped) if x is None else f(x, shaped)
+        y, below = argmin_and_value(problem, Term(None, 1.0), has_kinks(f, smooth), accuracy, x, -flat, place)
         apply: Callable[..., Tensor] = _Danskin.apply
-        return apply(flat, y, (flat.detach() * still).sum(1) - below)
+        return apply(flat, y, (flat * y).detach().sum(1) - below)
 
     return value
 
@@ -185,7 +187,7 @@ class _Danskin(torch.autograd.Function):
 
 def _problem(
     f: Function,
-    domain: Bounds | None,
+    domain: Bounds,
     x: Tensor | None,
     like: Tensor,
     assume_convex: bool,
@@ -193,7 +195,7 @@ def _problem(
 ) -> TorchProblem:
     return torch_problem(
         f,
-        WholeSpace() if domain is None else domain,
+        domain,
         x,
         linear=linear,
         like=like.detach(),

@@ -84,10 +84,11 @@ def minimize_entropy(
         batch=batch,
         assume_convex=assume_convex,
     )
+    dtype, problem = problem.lo.dtype, problem.widened()
     term = Entropy.of(problem, weight)
     first = None
     if start is not None:
         first = start.detach().reshape(problem.batch, -1).to(problem.lo)
         first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
     with weights_at_rest(f):
-        return minimise_by_bundle(problem.frozen(), term, tolerance, max_iterations, first)
+        return minimise_by_bundle(problem.frozen(), term, tolerance, max_iterations, first).to(dtype)

@@ -13,6 +13,7 @@ class FrozenPICNN:
     """The function (context, y) -> f(x, y), where the context holds all that x contributes.
 
     A solver evaluates a network at many y and one x; the path of x and its gates are most of the work.
+    The context is differentiable in x and the weights, where gradients are switched on.
 
     Parameters
     ----------
@@ -28,7 +29,6 @@ class FrozenPICNN:
         gates, scales = [0, *net.widths], [net.y_features] * (len(net.widths) + 1)
         self._sizes = [size for three in zip(gates, scales, [*net.widths, 1], strict=True) for size in three]
 
-    @torch.no_grad()
     def context(self, x: Tensor) -> Tensor:
         """Pack gates, scales and contexts of all layers into one (batch, total) tensor."""
         net, u, packed = self.net, x, []

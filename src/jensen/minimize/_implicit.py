@@ -11,14 +11,15 @@ Coordinates at a bound, with a multiplier, do not move.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jensen.minimize._meeting import Meeting
 from jensen.minimize._newton import second_order, solver_on
-from jensen.minimize._pieces import PieceRecord, level
 from jensen.minimize._separable import Separable
 from jensen.minimize._torch_problem import TorchProblem, weights_at_rest
 
@@ -50,35 +51,53 @@ def smooth_adjoint(problem: TorchProblem, term: Separable, y: Tensor, inner: boo
         p = solver_on(hessian, free, torch.zeros_like(y[:, 0]))(cotangent)
 
         def scalar(x: Tensor | None) -> Tensor:
-            return -_directional(problem, x, y, torch.zeros_like(y[:, 0]), p)
+            return -directional(problem, x, y, torch.zeros_like(y[:, 0]), p)
 
         return p, scalar
 
     return adjoint
 
 
-def piecewise_adjoint(problem: TorchProblem, term: Separable, y: Tensor, pieces: PieceRecord) -> Adjoint:
-    """Make the adjoint for a piecewise affine f; the pieces are polished."""
+def piecewise_adjoint(problem: TorchProblem, term: Separable, y: Tensor, meeting: Meeting) -> Adjoint:
+    """Make the adjoint for a piecewise affine f from what meets at the minimisers y."""
 
     def adjoint(cotangent: Tensor) -> tuple[Tensor, Callable[[Tensor | None], Tensor]]:
-        slopes, w = pieces.slopes, pieces.weights
-        active = w > 0
-        _, curvature = term.minimiser((w[:, None] @ slopes)[:, 0])
-        right = (slopes @ (curvature * cotangent)[..., None])[..., 0]
-        q = level(slopes, curvature, active, right)
-        p = curvature * (cotangent - (q[:, None] @ slopes)[:, 0])
-        sample, piece = torch.nonzero(active, as_tuple=True)
-        point = pieces.points[sample, piece]
+        _, curvature = meeting.minimiser(term)
+        p, q = meeting.adjoint(curvature, cotangent)
+        w = meeting.weights[:, : meeting.pieces]
+        sample, piece = torch.nonzero(w > 0, as_tuple=True)
+        point = meeting.points[sample, piece]
         factor = q[sample, piece]
         direction = w[sample, piece, None] * p[sample] + factor[:, None] * (y[sample] - point)
 
         def scalar(x: Tensor | None) -> Tensor:
             there = None if x is None else x[sample]
-            return -_directional(problem, there, point, factor, direction)
+            return -directional(problem, there, point, factor, direction)
 
         return p, scalar
 
     return adjoint
+
+
+def on_pieces(problem: TorchProblem, x: Tensor | None, y: Tensor, meeting: Meeting) -> Tensor:
+    """Values of f at minimisers y, (batch,), whose gradients are those of the minimum.
+
+    On a kink f(theta, y) has a gradient in theta for every piece. The minimum's is their combination with the
+    weights that also combine the pieces' slopes to 0 (the envelope theorem).
+    """
+    there = replace(problem, linear=None)
+    w = meeting.weights[:, : meeting.pieces]
+    sample, piece = torch.nonzero(w > 0, as_tuple=True)
+    part = replace(there, x=None if x is None else x[sample])
+    with torch.enable_grad():
+        point = meeting.points[sample, piece].detach().requires_grad_(True)
+        value, slope = _with_slope(part, point)
+        # Of the point's own share in the values nothing must be left but what stands here.
+        combined = w[sample, piece] * (value + (slope * (y[sample] - point.detach())).sum(1))
+        total = torch.zeros_like(y[:, 0]).index_add(0, sample, combined)
+    with torch.no_grad():
+        exact = replace(there, x=None if x is None else x.detach()).values(y)
+    return exact + (total - total.detach())
 
 
 def attach(
@@ -133,19 +152,30 @@ class _Implicit(torch.autograd.Function):
             if wanted:
                 # Retained, because a caller's own cache may hold constrained weights that share this graph.
                 with torch.enable_grad():
-                    found = list(torch.autograd.grad(scalar(x), wanted, retain_graph=True, allow_unused=True))
+                    total = scalar(x)
+                found = [None] * len(wanted)
+                if total.requires_grad:
+                    found = list(torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True))
         from_x = found.pop(0) if x is not None and needs[3] else None
         rest = iter(found)
         to_parameters = [next(rest) if need else None for need in needs[6:]]
         return (None, None, None, from_x, -p if needs[4] else None, p if needs[5] else None, *to_parameters)
 
 
-def _directional(
+def directional(
     problem: TorchProblem, x: Tensor | None, y: Tensor, factor: Tensor, direction: Tensor
 ) -> Tensor:
     """Sum of factor * f(x, y) + <grad_y f(x, y), direction>, differentiable in x and the weights."""
-    there = TorchProblem(problem.f, x, None, problem.lo, problem.hi, problem.shape)
-    point = y.detach().requires_grad_(True)
-    value = there.values(point)
-    (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+    there = replace(problem, x=x, linear=None)
+    value, slope = _with_slope(there, y.detach().requires_grad_(True))
     return (factor * value).sum() + (slope * direction).sum()
+
+
+def _with_slope(problem: TorchProblem, point: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and gradients at points, both differentiable."""
+    value, slope = problem.values(point), torch.zeros_like(point)
+    if value.requires_grad:
+        (slope,) = torch.autograd.grad(
+            value.sum(), point, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+    return value, slope

@@ -9,27 +9,31 @@ from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
 from jensen.minimize._arguments import as_positive, as_tolerance
+from jensen.minimize._place import as_place
 from jensen.minimize._regularised import REGULARISERS, Accuracy, Regulariser, Term, argmin, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, torch_problem
 from jensen.minimize._unrolled import unrolled_argmin
-from jensen.network import Box, WholeSpace
+from jensen.minimize._zero import Zero
+from jensen.network import Box, Polytope, WholeSpace
 from jensen.network._numbers import as_count
 
 
 class ArgminLayer(nn.Module):
-    """y*(x) = argmin over y in a box of f(x, y) + <linear, y> + r(y), differentiable in x and f's weights.
+    """y*(x) = argmin over y of f(x, y) + <linear, y> + r(y), differentiable in x, linear and f's weights.
 
     The forward pass solves the problems of a batch to a gap; the backward pass differentiates the conditions
     of optimality (implicit function theorem), so its cost does not grow with the steps that the solver took.
 
     Parameters
     ----------
-    f : torch.nn.Module
+    f : torch.nn.Module or None
         f(y) or f(x, y), convex in y: an architecture of `jensen.nn`, or any module with assume_convex=True.
-    domain : Box, WholeSpace or pair (lo, hi), optional
+        None stands for 0; then `linear` alone is minimised.
+    domain : Box, Polytope, WholeSpace or pair (lo, hi), optional
         By default the unit box for an entropy and the whole space otherwise; a pair of tensors that
-        broadcast to (batch, *shape) gives each sample a box of its own.
+        broadcast to (batch, *shape) gives each sample a box of its own. A polytope may be flat or unbounded,
+        and takes no entropy.
     regulariser : {"entropy", "quadratic"} or None
         r: minus the entropy of y in its box; (weight / 2) |y|^2; or nothing, for an f that is strongly convex
         itself or smooth with a unique minimiser.
@@ -52,6 +56,8 @@ class ArgminLayer(nn.Module):
     ------
     ArgumentError
         If f is not known to be convex, or an argument makes no sense.
+    DomainError
+        If the domain is empty, or of another size than y.
 
     Notes
     -----
@@ -60,6 +66,13 @@ class ArgminLayer(nn.Module):
     has no derivative, and one of its one-sided ones is returned. Argmin differentiation: Amos, Xu and Kolter,
     "Input Convex Neural Networks", ICML 2017.
 
+    The solution of a linear programme is a vertex, and its derivative 0 or none. A small quadratic term moves
+    it on to faces of larger dimension, where it has one (Wilder, Dilkina and Tambe, "Melding the
+    data-decisions pipeline", AAAI 2019): ``ArgminLayer(None, polytope, "quadratic", weight=0.1)``, called
+    with the costs as `linear`.
+
+    f is evaluated in its own dtype; everything else is computed in double precision.
+
     Examples
     --------
     >>> import jensen, torch
@@ -67,11 +80,15 @@ class ArgminLayer(nn.Module):
     >>> layer = ArgminLayer(jensen.nn.PICNN(3, 2, (8, 8)))
     >>> layer(torch.randn(5, 3)).shape
     torch.Size([5, 2])
+    >>> triangle = jensen.Polytope([[-1.0, 0.0], [0.0, -1.0], [1.0, 1.0]], [0.0, 0.0, 1.0])
+    >>> programme = ArgminLayer(None, triangle, "quadratic", weight=0.1)
+    >>> bool(torch.allclose(programme(linear=torch.tensor([[-1.0, -0.95]])), torch.tensor([[0.75, 0.25]])))
+    True
     """
 
     def __init__(
         self,
-        f: nn.Module,
+        f: nn.Module | None,
         domain: Bounds | None = None,
         regulariser: Regulariser | None = "entropy",
         *,
@@ -84,6 +101,7 @@ class ArgminLayer(nn.Module):
         assume_convex: bool = False,
     ) -> None:
         super().__init__()
+        f = Zero() if f is None else f
         if not isinstance(f, nn.Module):
             raise ArgumentError(f"f must be a torch.nn.Module, not a {type(f).__name__}")
         if regulariser is not None and regulariser not in REGULARISERS:
@@ -94,6 +112,12 @@ class ArgminLayer(nn.Module):
         self.domain: Bounds = (
             domain if domain is not None else Box(0.0, 1.0) if regulariser == "entropy" else WholeSpace()
         )
+        if isinstance(self.domain, Polytope) and (regulariser == "entropy" or unrolled is not None):
+            raise ArgumentError(
+                'an entropy and unrolled steps need a box: over a polytope choose regulariser "quadratic" or '
+                "None, and exact argmins"
+            )
+        self._bounds, self._place = as_place(self.domain)
         self.regulariser, self.weight, self.unrolled, self.step = regulariser, weight, unrolled, step
         self.accuracy = Accuracy(as_tolerance(tolerance), as_count(max_iterations, "max_iterations"))
         self.assume_convex, self.smooth = assume_convex, smooth
@@ -121,7 +145,7 @@ class ArgminLayer(nn.Module):
         f = cast(Function, self.f)
         require_convex(f, 1 if x is None else 2, self.assume_convex)
         problem = torch_problem(
-            f, self.domain, x, linear=linear, batch=batch, assume_convex=self.assume_convex
+            f, self._bounds, x, linear=linear, batch=batch, assume_convex=self.assume_convex
         )
         flat = None if linear is None else linear.flatten(1)
         term = Term(self.regulariser, self.weight)
@@ -130,7 +154,7 @@ class ArgminLayer(nn.Module):
         elif problem.batch == 0:
             y = torch.zeros_like(problem.lo)
         else:
-            y = argmin(problem, term, has_kinks(f, self.smooth), self.accuracy, x, flat)
+            y = argmin(problem, term, has_kinks(f, self.smooth), self.accuracy, x, flat, self._place)
         return problem.shaped(y)
 
     def extra_repr(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from jensen.minimize._bundle import Record, rounding
+from jensen.minimize._bundle import Record, Stall, noise_of, rounding
 from jensen.minimize._separable import Entropy, Nothing, Proximity, Separable
 from jensen.minimize._torch_problem import TorchProblem, require_finite
 from jensen.minimize._torch_result import BatchedMinimum
@@ -46,7 +46,7 @@ def minimise_by_newton(
         bounds otherwise, and steps end where the gradient is as small as rounding.
     """
     y = problem.beside(term.middle() if start is None else start)
-    record = Record(y)
+    record, stall = Record(y), Stall(y)
     alive = torch.arange(problem.batch, device=y.device)
     inside = isinstance(term, Entropy)
     for step in range(1, max_iterations + 1):
@@ -60,8 +60,10 @@ def minimise_by_newton(
         low = lower_bound(problem, term, y, value, slope, modulus)
         record.rise(alive, low - rounding(offset, value - offset, low.nan_to_num(neginf=0.0)))
         missing = record.value[alive] - record.lower[alive]
-        noise = rounding(offset, value - offset, total) * 4
-        done = missing <= torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
+        noise = noise_of(problem, value, offset, total)
+        done = stall.ends(alive, missing, noise) | (
+            missing <= torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
+        )
         hessian.diagonal(dim1=1, dim2=2).add_(second)
         direction = newton_direction(hessian, gradient, y, problem.lo, problem.hi, inside)
         y_next, moved = _search(problem, term, y, total, gradient, direction, inside, noise)
@@ -152,6 +154,8 @@ def newton_direction(
 def solver_on(hessian: Tensor, free: Tensor, shift: Tensor) -> Callable[[Tensor], Tensor]:
     """Solve with a convex function's Hessians restricted to the free coordinates; 0 in the others.
 
+    Right-hand sides are (batch, n) or (batch, n, k).
+
     Parameters
     ----------
     hessian : (batch, n, n) tensor
@@ -173,7 +177,14 @@ def solver_on(hessian: Tensor, free: Tensor, shift: Tensor) -> Callable[[Tensor]
         if not bool(failed.any()):
             break
         shift = torch.where(failed, shift * 100, shift)
-    return lambda right: torch.cholesky_solve((right * scale)[..., None], factor)[..., 0] * scale
+
+    def solve(right: Tensor) -> Tensor:
+        if right.ndim == 3:
+            found: Tensor = torch.cholesky_solve(right * scale[..., None], factor) * scale[..., None]
+            return found
+        return solve(right[..., None])[..., 0]
+
+    return solve
 
 
 def _search(

@@ -1,15 +1,17 @@
-"""The affine pieces of f that meet at a minimiser of f + r, as a bundle has found them."""
+"""The cuts of f and the rows of a polytope that a bundle has found to meet at a minimiser of f + r."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from jensen.minimize._meeting import Meeting
+from jensen.minimize._rows import Rows
 from jensen.minimize._separable import Separable
 
 
 class PieceRecord:
-    """Cuts of a batch, and the weights with which they combine to -r'(y*) at the minimiser.
+    """Cuts of a batch, and the weights with which they and the rows combine to -r'(y*) at the minimiser.
 
     Attributes
     ----------
@@ -17,12 +19,17 @@ class PieceRecord:
         Where each cut was made, and its slope.
     offsets, weights : (batch, cuts) tensors
         0 beyond the cuts that a sample has.
+    prices : (batch, rows) tensor
+        Multipliers of the rows, in the order of `Rows.with_bounds`.
     """
 
-    def __init__(self, like: Tensor) -> None:
-        self._like = like
+    def __init__(self, like: Tensor, rows: Rows | None = None) -> None:
         self.points = self.slopes = like.new_zeros(len(like), 0, like.shape[1])
         self.offsets = self.weights = like.new_zeros(len(like), 0)
+        self.G, self.h = like.new_zeros(0, like.shape[1]), self.offsets
+        if rows is not None:
+            self.G, self.h = rows.with_bounds()
+        self.prices = torch.zeros_like(self.h)
 
     def add(self, index: Tensor, place: int, point: Tensor, slope: Tensor, offset: Tensor) -> None:
         """Take note of a cut of some samples."""
@@ -36,63 +43,55 @@ class PieceRecord:
         self.points[index, place], self.slopes[index, place] = point, slope
         self.offsets[index, place] = offset
 
-    def end(self, index: Tensor, weights: Tensor) -> None:
-        """Take note of the weights of some samples."""
+    def end(self, index: Tensor, weights: Tensor, prices: Tensor) -> None:
+        """Take note of the weights and multipliers of some samples."""
+        if weights.shape[1] == 0:  # after a single evaluation, with a single cut
+            weights = torch.ones_like(self.weights[index, :1])
         self.weights[index, : weights.shape[1]] = weights
+        self.prices[index] = prices
 
-    def polish(self, term: Separable, steps: int = 4) -> Tensor:
-        """Drop cuts without weight and solve for the weights of the others by Newton's method.
+    def meeting(self, term: Separable, eps: float) -> Meeting:
+        """Keep the cuts that carry weight and the rows that hold the minimisers.
 
-        Returns
-        -------
-        (batch, n) tensor
-            The minimisers, to the precision of the dtype where the pieces were identified.
+        Parameters
+        ----------
+        term : Separable
+        eps : float
+            The unit roundoff of f's gradients.
         """
-        if self.weights.shape[1] == 0:
-            return self._like
-        floor = torch.finfo(self.weights.dtype).eps ** 0.5 * self.weights.amax(1, keepdim=True)
-        w = torch.where(self.weights > floor, self.weights, 0.0)
-        keep = int((w > 0).sum(1).max())
-        order = w.topk(max(keep, 1), dim=1).indices
-        wide = order[..., None].expand(-1, -1, self.points.shape[2])
-        self.points, self.slopes = self.points.gather(1, wide), self.slopes.gather(1, wide)
-        self.offsets, w = self.offsets.gather(1, order), w.gather(1, order)
-        active = w > 0
-        w = w / w.sum(1, keepdim=True)
-        best, least = w, torch.full_like(w[:, 0], torch.inf)
-        for step in range(steps + 1):
-            y, curvature = term.minimiser((w[:, None] @ self.slopes)[:, 0])
-            cuts = torch.baddbmm(self.offsets[..., None], self.slopes, y[..., None])[..., 0]
-            # All cuts that carry weight must be equally high.
-            middle = (cuts * active).sum(1, keepdim=True) / active.sum(1, keepdim=True)
-            uneven = torch.where(active, cuts - middle, 0.0)
-            error = uneven.abs().amax(1)
-            better = (error < least) & (w >= 0).all(1)
-            best, least = torch.where(better[:, None], w, best), torch.where(better, error, least)
-            if step < steps:
-                w = w + level(self.slopes, curvature, active, uneven)
-        self.weights = best
-        return term.minimiser((best[:, None] @ self.slopes)[:, 0])[0]
+        tiny = torch.finfo(self.weights.dtype).eps ** 0.5
+        weights = torch.where(self.weights > tiny * self.weights.amax(1, keepdim=True), self.weights, 0.0)
+        slope = (weights[:, None] @ self.slopes)[:, 0] + self.prices @ self.G
+        weights, points, slopes, offsets = _heaviest(weights, self.points, self.slopes, self.offsets)
+        # Samples with fewer cuts than others repeat their first one, with no weight.
+        weights, own = weights / weights.sum(1, keepdim=True), weights > 0
+        slopes = torch.where(own[..., None], slopes, slopes[:, :1])
+        offsets = torch.where(own, offsets, offsets[:, :1])
+        if not len(self.G):
+            return Meeting(points, slopes, offsets, weights, eps)
+        # Multiplier and room: of a pair one is 0, and what is left of it small beside the other.
+        y, _ = term.minimiser(slope)
+        room = (self.h - y @ self.G.mT).abs()
+        most, wide = self.prices.amax(1, keepdim=True), 1 + y.abs().amax(1, keepdim=True)
+        holds = (self.prices > tiny * most) & (self.prices * wide > room * most)
+        prices, normals, ends = _heaviest(
+            torch.where(holds, self.prices, 0.0), self.G.expand(len(y), -1, -1), -self.h
+        )
+        return Meeting(
+            points,
+            torch.cat([slopes, normals], 1),
+            torch.cat([offsets, ends], 1),
+            torch.cat([weights, prices], 1),
+            eps,
+        )
 
 
-def level(slopes: Tensor, curvature: Tensor, active: Tensor, right: Tensor) -> Tensor:
-    """Solve (A diag(curvature) A' q)_k + s = right_k for the active k with sum q = 0; q = 0 elsewhere.
-
-    Where pieces depend on one another q is not unique; all solutions give the same A'q.
-    """
-    mask = active.to(slopes)
-    count = mask.sum(1)[:, None]
-    # Slopes and right sides relative to their mean over the active pieces: that takes s away.
-    mean = (mask[:, None] @ slopes) / count[..., None]
-    centred = (slopes - mean) * mask[..., None]
-    right = (right - (right * mask).sum(1, keepdim=True) / count) * mask
-    # Several cuts may be one piece, and pieces that meet in a corner depend on one another; what rounding
-    # leaves of such differences must not count as a direction.
-    values, vectors = torch.linalg.eigh((centred * curvature[:, None]) @ centred.mT)
-    eps = torch.finfo(slopes.dtype).eps
-    whole = (slopes.square() @ curvature[..., None])[..., 0].amax(1, keepdim=True)
-    least = torch.maximum(64 * eps * values[:, -1:], (64 * eps) ** 2 * whole)
-    inverse = torch.where(values > least, 1 / values, 0.0)
-    along = (right[:, None] @ vectors)[:, 0] * inverse
-    solution: Tensor = (vectors @ along[..., None])[..., 0]
-    return solution * mask
+def _heaviest(weights: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Keep as many columns as the sample with most positive weights has, and what stands beside them."""
+    count = (weights > 0).sum(1)
+    order = weights.topk(int(count.max()) if len(count) else 0, dim=1).indices
+    kept = [weights.gather(1, order)]
+    for other in others:
+        index = order if other.ndim == 2 else order[..., None].expand(-1, -1, other.shape[2])
+        kept.append(other.gather(1, index))
+    return tuple(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -11,9 +12,14 @@ from torch import Tensor, nn
 from jensen.errors import ArgumentError
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._frozen import PiecewisePart
-from jensen.minimize._implicit import attach, piecewise_adjoint, smooth_adjoint
+from jensen.minimize._held import held_adjoint, held_by_rows
+from jensen.minimize._implicit import Adjoint, attach, on_pieces, piecewise_adjoint, smooth_adjoint
+from jensen.minimize._interior import minimise_by_interior_points
+from jensen.minimize._meeting import Meeting
 from jensen.minimize._newton import minimise_by_newton, polish
 from jensen.minimize._pieces import PieceRecord
+from jensen.minimize._place import Place
+from jensen.minimize._rows import Rows
 from jensen.minimize._separable import Entropy, Nothing, Proximity, Separable
 from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import TorchProblem, weights_at_rest
@@ -66,8 +72,15 @@ def has_kinks(f: Function, smooth: bool | None) -> bool:
     )
 
 
-def argmin(problem: TorchProblem, term: Term, kinks: bool, accuracy: Accuracy, x: Tensor | None = None,
-           linear: Tensor | None = None) -> Tensor:  # fmt: skip
+def argmin(
+    problem: TorchProblem,
+    term: Term,
+    kinks: bool,
+    accuracy: Accuracy,
+    x: Tensor | None = None,
+    linear: Tensor | None = None,
+    place: Place | None = None,
+) -> Tensor:
     """Argmin of f + linear + r, flat, with its gradient in x, linear, the term's centre and f's parameters.
 
     Parameters
@@ -80,6 +93,12 @@ def argmin(problem: TorchProblem, term: Term, kinks: bool, accuracy: Accuracy, x
     accuracy : Accuracy
     x, linear : tensors, optional
         The same as the problem's, not detached; linear is (batch, n).
+    place : Place, optional
+        A polytope in place of the problem's box.
+
+    Returns
+    -------
+    (batch, n) tensor
 
     Raises
     ------
@@ -88,31 +107,115 @@ def argmin(problem: TorchProblem, term: Term, kinks: bool, accuracy: Accuracy, x
     DomainError
         If an entropy meets an unbounded box.
     """
+    return _solved(problem, term, kinks, accuracy, x, linear, place)[0]
+
+
+def argmin_and_value(
+    problem: TorchProblem,
+    term: Term,
+    kinks: bool,
+    accuracy: Accuracy,
+    x: Tensor | None = None,
+    linear: Tensor | None = None,
+    place: Place | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Do the same as `argmin`, and give f there, (batch,).
+
+    The gradient of the values in x and f's parameters is that of the minimum of f + linear + r; minimisers
+    do not pass any on to them.
+    """
+    y, value = _solved(problem, term, kinks, accuracy, x, linear, place)
+    return y, value()
+
+
+def _solved(
+    problem: TorchProblem,
+    term: Term,
+    kinks: bool,
+    accuracy: Accuracy,
+    x: Tensor | None,
+    linear: Tensor | None,
+    place: Place | None,
+) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Give the argmin, and a function that computes f there."""
+    dtype, problem = problem.lo.dtype, problem.widened()
+    linear = None if linear is None else linear.to(problem.lo)
+    centre = None if term.centre is None else term.centre.to(problem.lo)
+    rows, plane = None, None
+    if place is not None:
+        problem, rows = place.enter(problem)
+        plane = problem.plane
+    if plane is not None:
+        linear = None if linear is None else plane.slopes(linear)
+        centre = None if centre is None else plane.coordinates(centre)
+    term = replace(term, centre=centre)
     f = problem.f
+    if plane is not None and problem.size == 0:  # a single point, which depends on nothing
+        given = [t for t in (linear, centre) if t is not None]
+        y = sum((0 * t for t in given), problem.lo)
+        return plane.points(y).to(dtype), lambda: _values(problem, x, y.detach(), None).to(dtype)
     with torch.no_grad(), weights_at_rest(f):
-        if kinks:
-            problem, separable = _piecewise(problem, term)
-            pieces = PieceRecord(separable.middle())
-            minimise_by_bundle(
-                problem.frozen(), separable, accuracy.tolerance, accuracy.max_iterations, pieces=pieces
-            )
-            y = pieces.polish(separable)
-            adjoint = piecewise_adjoint(problem, separable, y, pieces)
-        else:
-            separable = _separable(problem, term, term.weight if term.kind is not None else 0.0)
-            modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
-            found = minimise_by_newton(
-                problem.frozen(),
-                separable,
-                accuracy.tolerance,
-                accuracy.max_iterations,
-                modulus=modulus,
-            )
-            y = polish(problem, separable, found.point.reshape(problem.batch, -1))
-            adjoint = smooth_adjoint(problem, separable, y, inner=term.kind == "entropy")
+        y, adjoint, meeting = (_with_kinks if kinks else _smooth)(problem, rows, term, accuracy)
+    still = y
     parameters = list(f.parameters()) if isinstance(f, nn.Module) else []
-    centre = None if term.centre is None else term.weight * term.centre
-    return attach(y, problem, adjoint, parameters, x, linear, centre)
+    tied = None if centre is None else term.weight * centre
+    y = attach(y, problem, adjoint, parameters, x, linear, tied)
+    return (y if plane is None else plane.points(y)).to(dtype), lambda: _values(
+        problem, x, still, meeting
+    ).to(dtype)
+
+
+def _values(problem: TorchProblem, x: Tensor | None, y: Tensor, meeting: Meeting | None) -> Tensor:
+    f = problem.f
+    with weights_at_rest(f):
+        if meeting is None:
+            return replace(problem, x=x, linear=None).values(y)
+        if not isinstance(f, Architecture) or f.strong_convexity == 0.0:
+            return on_pieces(problem, x, y, meeting)
+        full = y if problem.plane is None else problem.plane.points(y)
+        own = full.square().sum(1) * (f.strong_convexity / 2)
+        return on_pieces(replace(problem, f=PiecewisePart(f)), x, y, meeting) + own
+
+
+def _with_kinks(
+    problem: TorchProblem, rows: Rows | None, term: Term, accuracy: Accuracy
+) -> tuple[Tensor, Adjoint, Meeting | None]:
+    problem, separable = _piecewise(problem, term)
+    pieces = PieceRecord(separable.middle(), rows)
+    minimise_by_bundle(
+        problem.frozen(), separable, accuracy.tolerance, accuracy.max_iterations, pieces=pieces, rows=rows
+    )
+    meeting = pieces.meeting(separable, problem.eps).polished(separable)
+    y, _ = meeting.minimiser(separable)
+    return y, piecewise_adjoint(problem, separable, y, meeting), meeting
+
+
+def _smooth(
+    problem: TorchProblem, rows: Rows | None, term: Term, accuracy: Accuracy
+) -> tuple[Tensor, Adjoint, Meeting | None]:
+    f = problem.f
+    separable = _separable(problem, term, term.weight if term.kind is not None else 0.0)
+    modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
+    frozen, tolerance, steps = problem.frozen(), accuracy.tolerance, accuracy.max_iterations
+    if rows is not None:
+        both = modulus + (term.weight if term.kind is not None else 0.0)
+        joined = replace(_joined(frozen, separable), lo=rows.lo, hi=rows.hi)
+        found = minimise_by_interior_points(joined, rows, tolerance, steps, both)
+        held = held_by_rows(problem, separable, rows, found.point)
+        return held.y, held_adjoint(problem, separable, held), None
+    found = minimise_by_newton(frozen, separable, tolerance, steps, modulus=modulus)
+    y = polish(problem, separable, found.point.reshape(problem.batch, -1))
+    return y, smooth_adjoint(problem, separable, y, inner=term.kind == "entropy"), None
+
+
+def _joined(problem: TorchProblem, separable: Separable) -> TorchProblem:
+    """Give problems whose f is f + r."""
+
+    def total(index: Tensor, y: Tensor) -> Tensor:
+        return problem.take(index).values(y) + separable.take(index).value(y)
+
+    index = torch.arange(problem.batch, device=problem.lo.device)
+    return replace(problem, f=total, x=index, linear=None, shape=(problem.size,), dtype=None, plane=None)
 
 
 def _piecewise(problem: TorchProblem, term: Term) -> tuple[TorchProblem, Separable]:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from jensen.errors import ArgumentError
 from jensen.minimize._arguments import as_positive, as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
+from jensen.minimize._implicit import on_pieces
 from jensen.minimize._layer import ArgminLayer
+from jensen.minimize._pieces import PieceRecord
 from jensen.minimize._separable import Entropy
 from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import torch_problem, weights_at_rest
@@ -29,7 +31,8 @@ class MaxMarginLoss(nn.Module):
         max over y in [0, 1]^n of  margin * D(y, t) - E(x, y) + E(x, t)  >= 0,
 
     whose inner problem is the minimisation of a convex function. The gradient in the weights is that of
-    f(x, t) - f(x, y*) at the maximiser y* (Danskin).
+    f(x, t) - f(x, y*) at the maximiser y* (Danskin); where y* lies on a kink, that of the pieces
+    that meet there, combined with their multipliers.
 
     Parameters
     ----------
@@ -99,13 +102,16 @@ class MaxMarginLoss(nn.Module):
         tilt = self.margin * (2 * target - 1)
         problem = torch_problem(f, (0.0, 1.0), x, linear=tilt, like=target, assume_convex=self.assume_convex)
         with torch.no_grad(), weights_at_rest(f):
-            term = Entropy.of(problem, self.weight)
-            found = minimise_by_bundle(problem.frozen(), term, self.tolerance, self.max_iterations)
-        flat = found.point.reshape(problem.batch, -1)
-        fixed = self.margin * target.flatten(1).sum(1) + term.value(flat) * -1.0
-        slack = fixed - (tilt.flatten(1) * flat).sum(1)
+            wide = problem.widened()
+            term, pieces = Entropy.of(wide, self.weight), PieceRecord(wide.lo)
+            minimise_by_bundle(wide.frozen(), term, self.tolerance, self.max_iterations, pieces=pieces)
+            meeting = pieces.meeting(term, wide.eps)
+            y, _ = meeting.minimiser(term)
+        with weights_at_rest(f):
+            least = on_pieces(wide, x, y, meeting) + (tilt.flatten(1) * y).sum(1) + term.value(y)
+        fixed = self.margin * target.flatten(1).sum(1)
         # The target itself is feasible in the inner problem, and H is 0 there.
-        loss = (slack + f(x, target) - f(x, found.point)).clamp_min(0)
+        loss = (fixed + f(x, target) - least.to(problem.lo.dtype)).clamp_min(0)
         if self.reduction == "none":
             return loss
         return loss.mean() if self.reduction == "mean" and len(loss) else loss.sum()

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from jensen.errors import ArgumentError, DomainError
 from jensen.minimize._frozen import freeze
+from jensen.minimize._plane import Plane
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.network import Box, Domain, WholeSpace
 from jensen.network._numbers import as_count
@@ -42,6 +43,10 @@ class TorchProblem:
     vouched : bool, default False
         Whether f is convex only by the caller's word. Then torch's gradient at a kink need not be a
         subgradient (relu(y) - relu(-y) has the gradient 0 at 0), see `beside`.
+    dtype : torch.dtype, optional
+        That of f, where it is not the one of the vectors, see `widened`.
+    plane : Plane, optional
+        Where y lives, when the vectors are coordinates in a plane.
     """
 
     f: Function
@@ -51,6 +56,8 @@ class TorchProblem:
     hi: Tensor
     shape: tuple[int, ...]
     vouched: bool = False
+    dtype: torch.dtype | None = None
+    plane: Plane | None = None
 
     @property
     def batch(self) -> int:
@@ -61,6 +68,27 @@ class TorchProblem:
     def size(self) -> int:
         """Number of variables of each."""
         return self.lo.shape[1]
+
+    @property
+    def eps(self) -> float:
+        """The unit in the last place of f's dtype, relative."""
+        return torch.finfo(self.lo.dtype if self.dtype is None else self.dtype).eps
+
+    def widened(self) -> TorchProblem:
+        """Give the same problems with vectors in double precision; f is evaluated in its own dtype.
+
+        What a method computes is small beside f, and in single precision it loses what f's values tell.
+        """
+        if self.lo.dtype == torch.float64 or self.lo.device.type == "mps":  # which knows no float64
+            return self
+        linear = None if self.linear is None else self.linear.double()
+        return replace(self, linear=linear, lo=self.lo.double(), hi=self.hi.double(), dtype=self.lo.dtype)
+
+    def within(self, plane: Plane) -> TorchProblem:
+        """Give the same problems in the coordinates of a plane; they must have no bounds."""
+        free = self.lo.new_full((self.batch, plane.basis.shape[1]), torch.inf)
+        linear = None if self.linear is None else plane.slopes(self.linear)
+        return replace(self, linear=linear, lo=-free, hi=free, plane=plane)
 
     def take(self, index: Tensor) -> TorchProblem:
         """Restrict to some of the problems."""
@@ -75,7 +103,8 @@ class TorchProblem:
 
     def values(self, y: Tensor) -> Tensor:
         """Values at flat points (batch, n), differentiable."""
-        shaped = y.reshape(y.shape[0], *self.shape)
+        full = y if self.plane is None else self.plane.points(y)
+        shaped = full.reshape(y.shape[0], *self.shape).to(self.dtype)
         value = self.f(shaped) if self.x is None else self.f(self.x, shaped)
         if not isinstance(value, Tensor):
             raise ArgumentError(f"f must return a tensor, not a {type(value).__name__}")
@@ -83,6 +112,7 @@ class TorchProblem:
             raise ArgumentError(
                 f"f must map a batch of {y.shape[0]} to as many values, got {tuple(value.shape)}"
             )
+        value = value.to(y.dtype)
         return value if self.linear is None else value + (self.linear * y).sum(1)
 
     def evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +137,9 @@ class TorchProblem:
         return value.detach(), slope
 
     def beside(self, y: Tensor, anchor: Tensor | None = None) -> Tensor:
-        """Move points off the kinks of an f that is convex by the caller's word, by less than tolerances.
+        """Move points by less than tolerances to where f can be evaluated: numbers of its dtype, off kinks.
+
+        Off kinks only where f is convex by the caller's word.
 
         Parameters
         ----------
@@ -116,7 +148,7 @@ class TorchProblem:
             Towards where: points of the domain in general position; such points of the box by default.
         """
         if not self.vouched:
-            return y
+            return self._representable(y)
         if anchor is None:
             low = torch.where(torch.isfinite(self.lo), self.lo, torch.minimum(y, self.hi) - 1 - y.abs())
             high = torch.where(torch.isfinite(self.hi), self.hi, torch.maximum(y, self.lo) + 1 + y.abs())
@@ -125,8 +157,12 @@ class TorchProblem:
         step = anchor - y
         size = y.abs().amax(1, keepdim=True).clamp_min(1.0) if y.shape[1] else y[:, :0]
         longest = step.abs().amax(1, keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
-        length: Tensor = (torch.finfo(y.dtype).eps ** 0.8 * size / longest).clamp_max(0.5)
-        return y + length * step
+        length: Tensor = (self.eps**0.8 * size / longest).clamp_max(0.5)
+        return self._representable(y + length * step)
+
+    def _representable(self, y: Tensor) -> Tensor:
+        # In a plane the nearest numbers lie beside it; there rounding stays part of f's.
+        return y if self.dtype is None or self.plane is not None else y.to(self.dtype).to(y.dtype)
 
     def shaped(self, y: Tensor) -> Tensor:
         """Flat points as (batch, *shape)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -34,3 +35,12 @@ class BatchedMinimum:
     def gap(self) -> Tensor:
         """Value less lower bound; at least 0, (batch,)."""
         return (self.value - self.lower_bound).clamp_min(0)
+
+    def to(self, dtype: torch.dtype) -> BatchedMinimum:
+        """Give the same in another dtype; lower bounds are rounded downwards."""
+        if dtype == self.lower_bound.dtype:
+            return self
+        lower = self.lower_bound.to(dtype)
+        below = torch.nextafter(lower, torch.full_like(lower, -torch.inf))
+        lower = torch.where(lower.to(self.lower_bound) > self.lower_bound, below, lower)
+        return replace(self, point=self.point.to(dtype), value=self.value.to(dtype), lower_bound=lower)

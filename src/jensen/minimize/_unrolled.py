@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from jensen.minimize._regularised import Term
 from jensen.minimize._separable import Entropy, Nothing
-from jensen.minimize._torch_problem import TorchProblem
+from jensen.minimize._torch_problem import TorchProblem, require_finite
 
 
 def unrolled_argmin(
@@ -21,22 +22,26 @@ def unrolled_argmin(
     for the logits u of y in its box, of which the minimiser is the fixed point. Otherwise it is one of the
     proximal gradient method: y <- clip((y - step * grad f + step * weight * centre) / (1 + step * weight)).
     """
-    tied = replace(problem, x=x, linear=linear)
+    with parametrize.cached():
+        return _steps(replace(problem, x=x, linear=linear).frozen(), term, steps, step)
+
+
+def _steps(tied: TorchProblem, term: Term, steps: int, step: float) -> Tensor:
     weight = term.weight if term.kind is not None else 0.0
     shrink = 1 / (1 + step * weight)
     if term.kind == "entropy":
-        entropy = Entropy.of(problem, term.weight)
-        logits = torch.zeros_like(problem.lo)
+        entropy = Entropy.of(tied, term.weight)
+        logits = torch.zeros_like(tied.lo)
         for _ in range(steps):
             y = entropy.lo + entropy.width * torch.sigmoid(logits)
             logits = (logits - step * entropy.width * _gradient(tied, y)) * shrink
         return entropy.lo + entropy.width * torch.sigmoid(logits)
-    y = Nothing(problem.lo, problem.hi).middle()
+    y = Nothing(tied.lo, tied.hi).middle()
     for _ in range(steps):
         moved = y - step * _gradient(tied, y)
         if term.centre is not None:
             moved = moved + (step * weight) * term.centre
-        y = torch.minimum(torch.maximum(moved * shrink, problem.lo), problem.hi)
+        y = torch.minimum(torch.maximum(moved * shrink, tied.lo), tied.hi)
     return y
 
 
@@ -44,5 +49,11 @@ def _gradient(problem: TorchProblem, y: Tensor) -> Tensor:
     recorded = torch.is_grad_enabled()
     with torch.enable_grad():
         point = y if y.requires_grad else y.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(problem.values(point).sum(), point, create_graph=recorded)
+        value = problem.values(point)
+        if not value.requires_grad:
+            return torch.zeros_like(y)
+        (slope,) = torch.autograd.grad(
+            value.sum(), point, create_graph=recorded, allow_unused=True, materialize_grads=True
+        )
+    require_finite(value.detach(), slope.detach())
     return slope
