@@ -69,13 +69,15 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
         known[name] = values[name] if array.dtype.kind == "f" else array
     conditions: list[Condition] = []
     registered: dict[str, None] = {}
+    makers: dict[str, Node] = {}
     for node in program.nodes:
-        call = Call(node, _resolved(node.args, known), program.constants)
+        call = Call(node, _resolved(node.args, known), program.constants, [], makers, values)
         result = _step(call)
         if isinstance(result, Value) and isinstance(node.shape, tuple) and result.shape != node.shape:
             # A rule that forgets a shape would say things about the wrong entries.
             raise UnsupportedOperatorError(node.operator, node.place, "its rule gives another shape")
         values[node.name] = known[node.name] = result
+        makers[node.name] = node
         conditions += call.conditions
         if is_registered(node.packet):
             registered[node.packet] = None

@@ -49,12 +49,17 @@ class Call:
         Constants of the program.
     conditions : list of Condition
         What a rule takes for granted, for it to add to.
+    makers, results : mapping of str
+        The nodes before this one, and what is known of every value so far, for rules that recognise a
+        function that is written as several operators.
     """
 
     node: Node
     args: Mapping[str, Any]
     numbers: Mapping[str, NDArray[Any]]
     conditions: list[Condition] = field(default_factory=list)
+    makers: Mapping[str, Node] = field(default_factory=dict)
+    results: Mapping[str, Result] = field(default_factory=dict)
 
     def suppose(self, text: str) -> None:
         """Take something for granted."""
@@ -80,6 +85,15 @@ class Call:
         if isinstance(given, Name):
             return self.numbers.get(given.name)
         return None if given is None else np.asarray(given)
+
+    def maker(self, given: Any) -> Node | None:
+        """Find the node that made an argument of this or of another node; None of leaves and constants."""
+        return self.makers.get(given.name) if isinstance(given, Name) else None
+
+    def known(self, given: Any) -> Value | None:
+        """Return what is known of an argument of another node."""
+        found = self.results.get(given.name) if isinstance(given, Name) else None
+        return found if isinstance(found, Value) else None
 
     def is_same(self, one: str, other: str) -> bool:
         """Whether two arguments are the same value."""

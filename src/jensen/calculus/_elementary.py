@@ -154,7 +154,7 @@ def huber() -> Atom:
     return _huber({})
 
 
-_LOG = Atom("log", _CAP_UP, domain="positive", of_exp=_SAME)
+LOGARITHM = Atom("log", _CAP_UP, domain="positive", of_exp=_SAME)
 _SATURATING = Atom("tanh", _RISES, _CAP_UP, _UP, _ODD, log_of_exp=_LOG_CAP_UP)
 _BUMPY = Atom("silu", _WILD, sign=_ODD)
 
@@ -168,7 +168,7 @@ _TABLE: dict[str, Described] = {
     "exp": _EXP,
     "exp2": Atom("exp2", _UP, sign=_POSITIVE, log=_LOG_SAME, log_of_exp=_LOG_UP),
     "expm1": Atom("expm1", _UP, sign=_ODD, log_of_exp=_LOG_UP),
-    "log": _LOG,
+    "log": LOGARITHM,
     "log2": Atom("log2", _CAP_UP, domain="positive", of_exp=_SAME),
     "log10": Atom("log10", _CAP_UP, domain="positive", of_exp=_SAME),
     "log1p": Atom("log1p", _CAP_UP, sign=_ODD, domain="nonnegative", of_exp=_UP, log_of_exp=_LOG_CAP_UP),

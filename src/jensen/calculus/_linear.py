@@ -11,8 +11,10 @@ import torch
 
 from jensen.calculus._arithmetic import Count, bilinear, negative, product, summed, total
 from jensen.calculus._call import Call, Registry, Result
-from jensen.calculus._elementary import power, square
+from jensen.calculus._elementary import LOGARITHM, power, square
 from jensen.calculus._moving import run
+from jensen.calculus._patterns import entropy, quadratic_form, top_sum
+from jensen.calculus._several import applied_atom
 from jensen.calculus._value import NONPOSITIVE, Value, chosen, constant
 from jensen.network.lowering._program import call as torch_call
 
@@ -45,7 +47,16 @@ def _neg(call: Call) -> Result:
 def _mul(call: Call) -> Result:
     if call.is_same("self", "other"):
         return square()(call.value())
+    if (found := entropy(call)) is not None:
+        return found
     return product(call.value("self"), call.value("other"))
+
+
+@rules("xlogy")
+def _xlogy(call: Call) -> Result:
+    if (found := entropy(call)) is not None:
+        return found
+    return product(call.value("self"), applied_atom(call, LOGARITHM, call.value("other")))
 
 
 @rules("div", "div_", "true_divide")
@@ -107,6 +118,8 @@ def _matmul(call: Call) -> Result:
     other = next(name for name in ("mat2", "other", "vec2", "vec", "tensor") if name in call.args)
     if call.is_same("self", other) and call.value().sign.ndim == 1 and call.node.packet != "aten.outer":
         return summed(square()(call.value()), lambda x: np.asarray(x.sum()))
+    if (form := quadratic_form(call)) is not None:
+        return form
     return bilinear(
         call.value("self"),
         call.value(other),
@@ -144,6 +157,10 @@ def _sum(call: Call) -> Result:
     value = call.value()
     if call.get("divisor_override", 1) <= 0:
         return call.nothing_known()
+    if call.node.packet in ("aten.sum", "aten.mean"):
+        found = top_sum(call) or (quadratic_form(call) if call.node.packet == "aten.sum" else None)
+        if found is not None:
+            return found
     shape: Any = call.node.shape
     if call.node.packet in ("aten.sum", "aten.mean") and prod(shape) == value.sign.size:
         # Every sum has one term, of which all is kept that is known.

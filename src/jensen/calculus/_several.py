@@ -38,7 +38,7 @@ Any_ = Callable[[Flags], Flags]
 """Tells for every result whether any of the entries that it is made of is flagged."""
 
 
-def _any_bit(value: Value, found: Any_) -> Bits:
+def any_bit(value: Value, found: Any_) -> Bits:
     result: Bits | None = None
     for bit in (UP, DOWN, VARIES, FOREIGN):
         here = when(found(has(value.curvature, bit)), bit)
@@ -57,17 +57,17 @@ def largest(value: Value, found: Any_) -> Value:
         | when(~not_below, NEGATIVE)
         | when(found(has(value.sign, ZERO)) & ~above, ZERO)
     )
-    return _log_convex(value, Value(sign, _with_bend(_any_bit(value, found), UP)), found)
+    return log_convex(value, Value(sign, with_bend(any_bit(value, found), UP)), found)
 
 
-def _log_convex(value: Value, result: Value, found: Any_) -> Value:
+def log_convex(value: Value, result: Value, found: Any_) -> Value:
     """Claim that results are log-convex where all entries are that they are made of."""
     if value.logs is None:
         return result
     return claimed(result, when(~found(~has(value.logarithm, LOG_CONVEX)), LOG_CONVEX))
 
 
-def _with_bend(curvature: Bits, bend: int) -> Bits:
+def with_bend(curvature: Bits, bend: int) -> Bits:
     return curvature | when(has(curvature, VARIES), bend)
 
 
@@ -184,7 +184,7 @@ def _var(call: Call) -> Result:
     value = call.value()
     if (value.curvature & (UP | DOWN)).any():
         return call.nothing_known()
-    curvature = _with_bend(_any_bit(value, _along(call)), UP)
+    curvature = with_bend(any_bit(value, _along(call)), UP)
     return Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
 
 
@@ -210,13 +210,19 @@ def _along(call: Call, keep: bool | None = None) -> Any_:
 
 def log_sum_exp(value: Value, found: Any_) -> Value:
     """Convex and non-decreasing in every entry."""
-    curvature = _with_bend(_any_bit(value, found), UP)
+    curvature = with_bend(any_bit(value, found), UP)
     return Value(np.full(curvature.shape, NEGATIVE | ZERO | POSITIVE, dtype=np.int8), curvature)
 
 
 @rules("logsumexp")
 def _logsumexp(call: Call) -> Result:
     return log_sum_exp(call.value(), _along(call))
+
+
+@rules("logcumsumexp")
+def _logcumsumexp(call: Call) -> Result:
+    axis = call.get("dim")
+    return log_sum_exp(call.value(), lambda x: np.asarray(np.logical_or.accumulate(x, axis=axis)))
 
 
 @rules("logaddexp")
@@ -251,8 +257,8 @@ def _norm(call: Call) -> Result:
     size, found = huber()(call.value()), _along(call)
     sign = when(found(has(size.sign, POSITIVE)), POSITIVE) | when(~found(~has(size.sign, ZERO)), ZERO)
     # A norm is not smooth where it is zero, and bends even where its argument is affine.
-    result = Value(sign, _with_bend(_any_bit(size, found), UP))
-    return _log_convex(call.value(), result, found)
+    result = Value(sign, with_bend(any_bit(size, found), UP))
+    return log_convex(call.value(), result, found)
 
 
 def _reduced(call: Call, losses: Value) -> Value:
