@@ -54,47 +54,116 @@ def along(f: Callable[[torch.Tensor], torch.Tensor], slope: Array) -> Callable[[
     return both
 
 
+@pytest.mark.parametrize("method", ["bundle", "lbfgs"])
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("initialisation", ["principled", "torch"])
-def test_boxes_agree_with_linear_programming(seed: int, initialisation: str) -> None:
+def test_boxes_agree_with_linear_programming(
+    seed: int, initialisation: str, method: Literal["bundle", "lbfgs"]
+) -> None:
     torch.manual_seed(seed)
     net = FICNN(5, (9, 9), initialisation=initialisation).double()  # type: ignore[arg-type]
     slope = torch.randn(4, 5, dtype=torch.double) * 0.5
-    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, tolerance=1e-8)
+    found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, method=method, tolerance=1e-8)
     exact = [epigraph(net, s, -1.0, 1.0, np.zeros((0, 5)), np.zeros(0)) for s in slope.numpy()]
     np.testing.assert_allclose(found.value, exact, atol=1e-7)
     assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
     assert bool(found.converged.all())
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_polytopes_agree_with_linear_programming(seed: int) -> None:
+def rows_of(seed: int, n: int) -> tuple[Array, Array]:
+    A = np.vstack([np.random.default_rng(seed).normal(size=(n, n)), np.eye(n), -np.eye(n)])
+    return A, np.ones(len(A))
+
+
+@pytest.mark.parametrize("method", ["bundle", "lbfgs"])
+@pytest.mark.parametrize("seed", range(4))
+def test_polytopes_agree_with_linear_programming(seed: int, method: Literal["bundle", "lbfgs"]) -> None:
     torch.manual_seed(seed)
     net = FICNN(4, (8, 8), initialisation="torch").double()
     slope = torch.randn(3, 4, dtype=torch.double) * 0.5
-    A = np.vstack([np.random.default_rng(seed).normal(size=(4, 4)), np.eye(4), -np.eye(4)])
-    b = np.ones(len(A))
-    found = minimize_batch(net, Polytope(A, b), linear=slope, tolerance=1e-8)
-    exact = [epigraph(net, s, -1.0, 1.0, A, b) for s in slope.numpy()]
-    np.testing.assert_allclose(found.value, exact, atol=1e-7)
+    A, b = rows_of(seed, 4)
+    right = torch.tensor(b) * (1 + 0.3 * torch.rand(3, len(b)))
+    found = minimize_batch(net, Polytope(A, b), linear=slope, right=right, method=method, tolerance=1e-7)
+    exact = [epigraph(net, s, -2.0, 2.0, A, h) for s, h in zip(slope.numpy(), right.numpy(), strict=True)]
+    np.testing.assert_allclose(found.value, exact, atol=1e-6)
     assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
-    assert (found.point.numpy() @ A.T <= b + 1e-12).all()
+    assert (found.point @ torch.tensor(A).T <= right + 1e-12).all()
+    assert bool(found.converged.all())
 
 
+@pytest.mark.parametrize("method", ["bundle", "lbfgs"])
+def test_flat_polytopes(method: Literal["bundle", "lbfgs"]) -> None:
+    """Equations as pairs of rows, with a right-hand side for each sample."""
+    torch.manual_seed(0)
+    net = FICNN(4, (8, 8), initialisation="torch").double()
+    A = np.vstack([[1.0, 1, 1, 1], [-1.0, -1, -1, -1], np.eye(4), -np.eye(4)])
+    sums = torch.tensor([-0.5, 0.0, 1.5], dtype=torch.double)
+    right = torch.cat([sums[:, None], -sums[:, None], torch.ones(3, 8, dtype=torch.double)], 1)
+    found = minimize_batch(net, Polytope(A, np.ones(10)), right=right, method=method, tolerance=1e-7)
+    exact = [epigraph(net, np.zeros(4), -1.0, 1.0, A, h) for h in right.numpy()]
+    np.testing.assert_allclose(found.value, exact, atol=1e-6)
+    assert (found.lower_bound.numpy() <= np.array(exact) + 1e-10).all()
+    torch.testing.assert_close(found.point.sum(1), sums)
+    one = minimize_batch(net, Polytope(A, right[2] * 0 + torch.tensor([4.0, -4.0] + [1.0] * 8)))
+    torch.testing.assert_close(one.point, torch.ones(1, 4, dtype=torch.double))
+    with pytest.raises(DomainError, match="sample 1"):
+        minimize_batch(net, Polytope(A, np.ones(10)), right=right - torch.tensor([0.0, 2, 0])[:, None])
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_unbounded_polytopes(activation: str) -> None:
+    """A strongly convex network over a cone: its minimum over a large box is the same."""
+    torch.manual_seed(0)
+    net = FICNN(3, (8, 8), activation, quadratic=0.5).double()
+    slope = torch.randn(4, 3, dtype=torch.double)
+    A = np.random.default_rng(0).normal(size=(2, 3))
+    cone = minimize_batch(net, Polytope(A, np.zeros(2)), linear=slope, tolerance=1e-7)
+    cut = Polytope(np.vstack([A, np.eye(3), -np.eye(3)]), np.append(np.zeros(2), np.full(6, 20.0)))
+    box = minimize_batch(net, cut, linear=slope, tolerance=1e-7)
+    assert bool(cone.converged.all() & box.converged.all())
+    torch.testing.assert_close(cone.value, box.value, atol=1e-6, rtol=0)
+    assert (cone.lower_bound <= box.value).all()
+    without = FICNN(3, (8, 8), activation).double()
+    if activation == "relu":
+        with pytest.raises(DomainError, match="bounded domain"):
+            minimize_batch(without, Polytope(A, np.zeros(2)), linear=slope)
+
+
+@pytest.mark.parametrize("method", ["newton", "lbfgs", "bundle"])
 @pytest.mark.parametrize("seed", range(3))
-def test_smooth_networks_on_polytopes_agree_with_slsqp(seed: int) -> None:
+def test_smooth_networks_on_polytopes_agree_with_slsqp(
+    seed: int, method: Literal["newton", "lbfgs", "bundle"]
+) -> None:
     torch.manual_seed(seed)
     net = FICNN(3, (6, 6), "softplus").double()
     slope = torch.randn(2, 3, dtype=torch.double)
-    A = np.vstack([np.random.default_rng(seed).normal(size=(3, 3)), np.eye(3), -np.eye(3)])
-    b = np.ones(len(A))
-    found = minimize_batch(net, Polytope(A, b), linear=slope, tolerance=1e-7)
-    for value, s in zip(found.value, slope.numpy(), strict=True):
+    A, b = rows_of(seed, 3)
+    tolerance = 1e-6 if method == "bundle" else 1e-9
+    found = minimize_batch(net, Polytope(A, b), linear=slope, method=method, tolerance=tolerance)
+    for value, low, s in zip(found.value, found.lower_bound, slope.numpy(), strict=True):
         rows: Any = {"type": "ineq", "fun": lambda y: b - A @ y, "jac": lambda y: -A}
         other = minimize(
             along(net, s), np.zeros(3), jac=True, method="SLSQP", constraints=rows, options={"ftol": 1e-14}
         )
-        assert value.item() == pytest.approx(other.fun, abs=1e-6)
+        assert value.item() == pytest.approx(other.fun, abs=1e-5 if method == "bundle" else 1e-6)
+        assert low.item() <= other.fun + 1e-9
+    assert bool(found.converged.all())
+    assert (found.point.numpy() @ A.T <= b + 1e-12).all()
+
+
+def test_smooth_networks_in_many_rows() -> None:
+    """An interior point method reaches 1e-9 in a few steps; multipliers agree."""
+    torch.manual_seed(0)
+    net = FICNN(20, (20, 10), "softplus").double()
+    slope = torch.randn(3, 20, dtype=torch.double)
+    A = np.vstack([np.random.default_rng(0).normal(size=(15, 20)), np.eye(20), -np.eye(20)])
+    where = Polytope(A, np.ones(55))
+    found = minimize_batch(net, where, linear=slope, tolerance=1e-9)
+    assert (found.gap <= 1e-9 * found.value.abs().clamp_min(1)).all()
+    assert int(found.iterations.max()) <= 30
+    other = minimize_batch(net, where, linear=slope, method="lbfgs", tolerance=1e-4)
+    assert (other.lower_bound <= found.value).all()
+    assert (found.lower_bound <= other.value).all()
 
 
 @pytest.mark.parametrize("method", ["newton", "lbfgs"])
@@ -250,8 +319,15 @@ def test_refusals() -> None:
         minimize_entropy(FICNN(2, (3,)), domain=WholeSpace(), batch=1)
     with pytest.raises(DomainError, match="empty"):
         minimize_batch(FICNN(1, (3,)).double(), Polytope([[1.0], [-1.0]], [-1.0, -1.0]))
-    with pytest.raises(DomainError, match="no bound"):
+    with pytest.raises(DomainError, match="bounded domain"):
         minimize_batch(FICNN(1, (3,)).double(), Polytope([[1.0]], [1.0]))
+    with pytest.raises(DomainError, match="2 variables"):
+        minimize_batch(FICNN(1, (3,)).double(), Polytope([[1.0, 1.0]], [1.0]))
+    for right in ([[1.0]], torch.ones(1, 2), torch.full((1, 1), torch.nan)):
+        with pytest.raises(ArgumentError, match="right"):
+            minimize_batch(FICNN(1, (3,)), Polytope([[1.0]], [1.0]), right=right)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="right"):
+        minimize_batch(FICNN(1, (3,)), Box(0.0, 1.0), right=torch.ones(1, 1))
     with pytest.raises(DomainError, match="empty or has NaN"):
         minimize_batch(FICNN(2, (3,)), (1.0, 0.0))
     assert minimize_batch(SkipMLP(2, (3,)), Box(0.0, 1.0), assume_convex=True).value.shape == (1,)

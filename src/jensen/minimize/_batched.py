@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
 from torch import Tensor
 
 from jensen.errors import ArgumentError, DomainError
 from jensen.minimize._arguments import as_tolerance
+from jensen.minimize._frozen import PiecewisePart
+from jensen.minimize._interior import minimise_by_interior_points
 from jensen.minimize._lbfgs import minimise_by_lbfgs
+from jensen.minimize._multipliers import minimise_by_multipliers
 from jensen.minimize._newton import minimise_by_newton
+from jensen.minimize._polytopes import make_ready
 from jensen.minimize._proximal import minimise_by_proximal_bundle
+from jensen.minimize._relaxed import can_relax
 from jensen.minimize._separable import Nothing
 from jensen.minimize._torch_convex import Function
-from jensen.minimize._torch_problem import Bounds, torch_problem, weights_at_rest
+from jensen.minimize._torch_problem import Bounds, TorchProblem, torch_problem, weights_at_rest
 from jensen.minimize._torch_result import BatchedMinimum
-from jensen.network import Box, FloatArray, Polytope
+from jensen.network import Box, Polytope
 from jensen.network._numbers import as_count
 from jensen.nn import Architecture
 
 _METHODS = ("auto", "newton", "lbfgs", "bundle")
-_DENSE = 64
-"""Newton's method builds a Hessian for each sample; beyond as many variables L-BFGS takes less time."""
+_DENSE, _DENSE_ROWS = 64, 400
+"""Newton's method builds a Hessian for each sample: beyond so many variables, on boxes and on polytopes,
+L-BFGS takes less time."""
+_FEW = 16
+"""In so few variables a bundle of subgradients is done sooner than the smoothing of all neurons."""
 
 
 @torch.no_grad()
@@ -35,6 +43,7 @@ def minimize_batch(
     *,
     method: Literal["auto", "newton", "lbfgs", "bundle"] = "auto",
     linear: Tensor | None = None,
+    right: Tensor | None = None,
     start: Tensor | None = None,
     batch: int | None = None,
     tolerance: float = 1e-6,
@@ -48,16 +57,20 @@ def minimize_batch(
     f : module or function
         f(y), or f(x, y) where x is given; convex in y.
     domain : Box, WholeSpace, Polytope or pair (lo, hi)
-        A pair of tensors that broadcast to (batch, *shape) gives each sample a box of its own. A polytope
-        must be bounded and have an interior; it is the same for all samples, and has no use for `start`.
+        A pair of tensors that broadcast to (batch, *shape) gives each sample a box of its own.
     x : (batch, ...) tensor, optional
     method : {"auto", "newton", "lbfgs", "bundle"}
-        "newton" and "lbfgs" are projected Newton and quasi-Newton methods for differentiable f over boxes,
-        the one for tens of variables, the other for any number; "bundle" is a proximal bundle method that
-        needs subgradients only and takes polytopes and networks with kinks. "auto" takes one of the first two
-        where an architecture says that it is smooth.
-    linear, start : (batch, *shape) tensors, optional
-        Slopes that are added to f; where to begin.
+        "newton" is for differentiable f in tens of variables (hundreds on polytopes): a projected Newton
+        method on boxes, an interior point method on polytopes. "lbfgs" is for differentiable f and for
+        networks of ReLUs in any number of variables: projected quasi-Newton on boxes, within a method of
+        multipliers where there are rows or ReLUs. "bundle", a proximal bundle method, needs subgradients
+        only. "auto" chooses by what an architecture says about itself.
+    linear : (batch, *shape) tensor, optional
+        Slopes that are added to f.
+    right : (batch, m) tensor, optional
+        Right-hand sides in place of a polytope's b: {y : A y <= right_i} for sample i.
+    start : (batch, *shape) tensor, optional
+        Where to begin in a box.
     batch : int, optional
         Number of problems where no tensor tells it.
     tolerance : float, default 1e-6
@@ -70,14 +83,16 @@ def minimize_batch(
     BatchedMinimum
         The lower bounds hold up to the rounding of f's own evaluation in its dtype; the rounding of the
         method's sums is subtracted. On unbounded domains they need an f that is strongly convex by its
-        ``quadratic`` term, and are -inf otherwise. Points in a polytope satisfy A y <= b up to rounding.
+        ``quadratic`` term, and are -inf otherwise. Points in a polytope satisfy A y <= b up to rounding; rows
+        that leave less than 1e-9 of room, relative to the points, count as equations.
 
     Raises
     ------
     ArgumentError
         If f is not known to be convex, an argument makes no sense, or the method does not fit the domain.
     DomainError
-        If the domain is empty, of another size, or a polytope is unbounded or flat.
+        If the domain is empty or of another size; if it is unbounded, and f neither smooth nor strongly
+        convex.
 
     Examples
     --------
@@ -91,73 +106,87 @@ def minimize_batch(
     if method not in _METHODS:
         raise ArgumentError(f"method must be one of {_METHODS}, got {method!r:.80}")
     tolerance, max_iterations = as_tolerance(tolerance), as_count(max_iterations, "max_iterations")
-    bounds, middle = domain, None
+    bounds = domain
     if isinstance(domain, Polytope):
-        middle, bounds = _middle(domain), _bounding_box(domain)
+        far = np.full(domain.A.shape[1], np.inf)
+        bounds = Box(-far, far)
+        batch = len(right) if batch is None and isinstance(right, Tensor) and right.ndim else batch
+    elif right is not None:
+        raise ArgumentError("right replaces the b of a polytope, and the domain is none")
     problem = torch_problem(f, bounds, x, linear=linear, like=start, batch=batch, assume_convex=assume_convex)
     smooth = isinstance(f, Architecture) and not f.activation.piecewise_linear
     if method == "auto":
-        method = "bundle"
-        if smooth and middle is None:
-            method = "newton" if problem.size <= _DENSE else "lbfgs"
-    nothing = Nothing(problem.lo, problem.hi)
-    first = nothing.middle() if start is None else start.reshape(problem.batch, -1).to(problem.lo)
-    first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
+        boxes = not isinstance(domain, Polytope)
+        if smooth:
+            method = "newton" if problem.size <= (_DENSE if boxes else _DENSE_ROWS) else "lbfgs"
+        else:
+            method = "lbfgs" if boxes and can_relax(problem) and problem.size > _FEW else "bundle"
+    modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
     with weights_at_rest(f):
-        if method != "bundle":
-            if middle is not None:
-                raise ArgumentError(
-                    f'method "{method}" takes boxes only: choose method "bundle" for a polytope'
-                )
-            modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
-            if method == "newton":
-                return minimise_by_newton(
-                    problem.frozen(), nothing, tolerance, max_iterations, first, modulus
+        if isinstance(domain, Polytope):
+            return _over_polytopes(problem, domain, right, method, tolerance, max_iterations, modulus)
+        first = Nothing(problem.lo, problem.hi).middle()
+        if start is not None:
+            first = start.reshape(problem.batch, -1).to(problem.lo)
+            first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
+        if method == "newton":
+            nothing = Nothing(problem.lo, problem.hi)
+            return minimise_by_newton(problem.frozen(), nothing, tolerance, max_iterations, first, modulus)
+        if method == "lbfgs":
+            if can_relax(problem):
+                _require_bounds(problem, modulus)
+                return minimise_by_multipliers(
+                    problem, tolerance, max_iterations, start=first, modulus=modulus
                 )
             return minimise_by_lbfgs(problem.frozen(), tolerance, max_iterations, first, modulus)
-        if not bool(torch.isfinite(problem.hi - problem.lo).all()):
-            raise DomainError(
-                "the bundle method needs a bounded domain: give finite bounds, or a smooth network and "
-                'method "newton"'
-            )
-        rows = None
-        if isinstance(domain, Polytope):
-            rows = (torch.tensor(domain.A).to(problem.lo), torch.tensor(domain.b).to(problem.lo))
-            first = torch.as_tensor(middle).to(problem.lo).expand_as(problem.lo)
-        return minimise_by_proximal_bundle(problem.frozen(), tolerance, max_iterations, rows, first)
+        problem, curvature = _less_curvature(problem)
+        _require_bounds(problem, curvature)
+        return minimise_by_proximal_bundle(
+            problem.frozen(), tolerance, max_iterations, start=first, curvature=curvature
+        )
 
 
-def _middle(domain: Polytope) -> FloatArray:
-    """Find a point near the centre of the largest ball in a polytope, on no particular hyperplane."""
-    n, lengths = domain.A.shape[1], np.linalg.norm(domain.A, axis=1)
-    found = linprog(
-        np.append(np.zeros(n), -1.0),
-        A_ub=np.column_stack([domain.A, lengths]),
-        b_ub=domain.b,
-        bounds=[*[(None, None)] * n, (0, 1)],
-        method="highs",
-    )
-    if found.status == 2 or found.x is None:
-        raise DomainError("the polytope is empty")
-    if not found.x[-1] > 1e-9:
-        raise DomainError("the polytope has no interior: use its equations to eliminate variables")
-    away = np.random.default_rng(0).uniform(-0.5, 0.5, n) * found.x[-1] / np.sqrt(n)
-    inner: FloatArray = found.x[:n] + away
-    return inner
+def _over_polytopes(
+    problem: TorchProblem,
+    domain: Polytope,
+    right: Tensor | None,
+    method: str,
+    tolerance: float,
+    max_iterations: int,
+    modulus: float,
+) -> BatchedMinimum:
+    """Minimise over a polytope, the same for all samples or with right-hand sides of their own."""
+    curvature = 0.0
+    if method == "bundle":
+        problem, curvature = _less_curvature(problem)
+    kinks = method == "lbfgs" and can_relax(problem)
+    ready = make_ready(problem if kinks else problem.frozen(), domain, right, curvature)
+    if method == "newton":
+        found = minimise_by_interior_points(ready.problem, ready.rows, tolerance, max_iterations, modulus)
+    elif method == "lbfgs":
+        if kinks:
+            _require_bounds(ready.problem, modulus)
+        found = minimise_by_multipliers(ready.problem, tolerance, max_iterations, ready.rows, modulus=modulus)
+    else:
+        _require_bounds(ready.problem, curvature)
+        found = minimise_by_proximal_bundle(
+            ready.problem, tolerance, max_iterations, ready.rows, curvature=curvature
+        )
+    y = ready.back(found.point.reshape(problem.batch, -1))
+    return replace(found, point=problem.shaped(y))
 
 
-def _bounding_box(domain: Polytope) -> Box:
-    """Enclose a polytope in a box, a little larger than the linear programmes say."""
-    n = domain.A.shape[1]
-    ends: list[FloatArray] = []
-    for sign in (1.0, -1.0):
-        side = np.empty(n)
-        for j in range(n):
-            cost = np.zeros(n)
-            cost[j] = sign
-            found = linprog(cost, A_ub=domain.A, b_ub=domain.b, bounds=(None, None), method="highs")
-            if found.status != 0 or found.x is None:
-                raise DomainError(f"the polytope has no bound for variable {j}: add one, or give a box")
-            side[j] = found.x[j]
-        ends.append(side - sign * 1e-6 * (1 + np.abs(side)))
-    return Box(ends[0], ends[1])
+def _less_curvature(problem: TorchProblem) -> tuple[TorchProblem, float]:
+    """Split off the quadratic term of a network that is piecewise affine without it."""
+    f = problem.f
+    if not isinstance(f, Architecture) or f.quadratic is None or not f.activation.piecewise_linear:
+        return problem, 0.0
+    return replace(problem, f=PiecewisePart(f)), f.strong_convexity
+
+
+def _require_bounds(problem: TorchProblem, curvature: float) -> None:
+    if curvature == 0 and not bool(torch.isfinite(problem.hi - problem.lo).all()):
+        raise DomainError(
+            "the bundle method needs a bounded domain: add bounds or rows, or take a network with "
+            'quadratic > 0; a smooth network can do with method "newton" or "lbfgs"'
+        )

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from jensen.minimize._bundle import Record, merge, rounding
-from jensen.minimize._separable import Nothing, Proximity
-from jensen.minimize._simplex_newton import maximise_over_simplex
+from jensen.minimize._quadratic_master import Model, Solution, minimise_model
+from jensen.minimize._rows import Rows
+from jensen.minimize._separable import Nothing, Proximity, Separable
+from jensen.minimize._simplex_newton import DualPoint, maximise_over_simplex
 from jensen.minimize._torch_problem import TorchProblem
 from jensen.minimize._torch_result import BatchedMinimum
 
@@ -34,54 +36,51 @@ def minimise_by_proximal_bundle(
     problem: TorchProblem,
     tolerance: float,
     max_iterations: int,
-    rows: tuple[Tensor, Tensor] | None = None,
+    rows: Rows | None = None,
     start: Tensor | None = None,
+    curvature: float = 0.0,
     max_cuts: int = 32,
 ) -> BatchedMinimum:
-    """Minimise f until the gap is at most tolerance * max(1, |value|), or as small as rounding.
+    """Minimise f + (curvature / 2) |y|^2 until the gap is at most tolerance * max(1, |value|), or rounding.
 
     Parameters
     ----------
     problem : TorchProblem
-        With a bounded box.
+        With a bounded box, unless there is a curvature.
     tolerance : float
     max_iterations : int
         Largest number of evaluations of f.
-    rows : (m, n) and (m,) tensors, optional
-        Constraints A y <= b of all samples.
+    rows : Rows, optional
+        Constraints; the problem's box encloses them.
     start : (batch, n) tensor, optional
-        Where to begin, strictly inside the rows and on no kink; the middle of the box by default.
+        Where to begin without rows, on no kink; the middle of the box by default.
+    curvature : float, default 0.0
     max_cuts : int, default 32
         With as many cuts those of least weight give way to the combined one.
     """
-    nothing = Nothing(problem.lo, problem.hi)
-    y = nothing.middle() if start is None else start
-    y = problem.beside(y) if rows is None else y
+    y = Nothing(problem.lo, problem.hi).middle() if start is None else start
+    y = problem.beside(y) if rows is None else rows.inner
     record, batch = Record(y), problem.batch
-    count = 0 if rows is None else len(rows[1])
-    A = y.new_zeros(0, problem.size) if rows is None else rows[0]
-    b = y.new_zeros(0) if rows is None else rows[1]
     diagonal = (problem.hi - problem.lo).square().sum(1)
     alive = torch.arange(batch, device=y.device)
     slopes, offsets = y.new_empty(batch, 0, problem.size), y.new_empty(batch, 0)
-    weights, prices = offsets, y.new_full((batch, count), 0.1)
+    weights = offsets
     factor, promised = y.new_full((batch,), _FIRST), y.new_full((batch,), torch.inf)
-    centre, inner = y, y
+    centre, term = y, _own_term(problem, curvature)
     for step in range(1, max_iterations + 1):
         if len(alive) == 0:
             break
         value, slope = problem.evaluate(y)
-        offset = value - (slope * y).sum(1)
-        gain = (record.value[alive] - value) / promised
+        offset, total = value - (slope * y).sum(1), value + curvature / 2 * y.square().sum(1)
+        gain = (record.value[alive] - total) / promised
         factor = torch.where(gain > _FULL, factor * 0.7, torch.where(gain > 0, factor, factor * 1.05))
         factor = factor.clamp(_LEAST, _MOST)
-        better = value < record.value[alive]
+        better = total < record.value[alive]
         centre = torch.where(better[:, None], y, centre)
-        record.meet(alive, y, value, step)
-        if count == 0:
-            record.rise(alive, offset + nothing.minimum(slope) - rounding(offset, value - offset))
+        record.meet(alive, y, total, step)
+        record.rise(alive, offset + term.minimum(slope) - rounding(offset, value - offset, total))
         missing = record.value[alive] - record.lower[alive]
-        noise = rounding(offset, value - offset) * 4
+        noise = rounding(offset, value - offset, total) * 4
         wanted = torch.maximum(tolerance * record.value[alive].abs().clamp_min(1.0), noise)
         open_ = ~(missing <= wanted)
         record.close(alive[~open_])
@@ -89,47 +88,49 @@ def minimise_by_proximal_bundle(
         if len(rest) == 0:
             break
         if len(rest) <= _REST * len(alive):
-            alive, slope, offset, missing, value, centre, factor, diagonal = (
-                t[rest] for t in (alive, slope, offset, missing, value, centre, factor, diagonal)
+            alive, slope, offset, missing, total, centre, factor, diagonal = (
+                t[rest] for t in (alive, slope, offset, missing, total, centre, factor, diagonal)
             )
-            slopes, offsets, weights, prices = (t[rest] for t in (slopes, offsets, weights, prices))
-            wanted, inner = wanted[rest], inner[rest]
-            problem, nothing = problem.take(rest), nothing.take(rest)
+            slopes, offsets, weights = slopes[rest], offsets[rest], weights[rest]
+            wanted = wanted[rest]
+            problem, term = problem.take(rest), term.take(rest)
+            rows = None if rows is None else rows.take(rest)
         if offsets.shape[1] == max_cuts:
             slopes, offsets, weights = merge(slopes, offsets, weights, max_cuts // 2)
         slopes = torch.cat([slopes, slope[:, None]], 1)
         offsets = torch.cat([offsets, offset[:, None]], 1)
         weights = torch.cat([weights, torch.full_like(offset, 1.0 / offsets.shape[1])[:, None]], 1)
         # Before there is a bound, any scale will do.
-        size = 1 + value.abs()
+        size = 1 + total.abs()
         scale = torch.where(torch.isfinite(missing), torch.maximum(missing, _FLOOR * size), size)
-        modulus = (factor * scale / diagonal.clamp_min(torch.finfo(y.dtype).tiny))[:, None]
-        # Rows that bound the polytope make the box superfluous here; without it the dual is quadratic.
-        far = torch.full_like(centre, torch.inf)
-        low, high = (-far, far) if count else (nothing.lo, nothing.hi)
-        near = Proximity(low, high, centre, modulus)
-        point = maximise_over_simplex(
-            torch.cat([slopes, A.expand(len(alive), -1, -1)], 1),
-            torch.cat([offsets, -b.expand(len(alive), -1)], 1),
-            near,
-            torch.cat([weights, prices], 1),
-            torch.maximum(_INNER * missing, 0.02 * wanted).nan_to_num(posinf=1e-3).minimum(_INNER * scale),
-            count,
-        )
-        y = point.y
-        cuts = offsets.shape[1]
-        weights, prices = point.weights[:, :cuts], point.weights[:, cuts:]
-        linear = (point.slope * y).sum(1)
-        low = point.offset + nothing.minimum(point.slope)
-        record.rise(alive, low - rounding(point.offset, linear, low))
-        promised = (record.value[alive] - point.offset - linear).clamp_min(torch.finfo(y.dtype).tiny)
-        y = problem.beside(_pulled_inside(y, inner, A, b), inner) if count else problem.beside(y)
+        reach = diagonal.clamp_min(torch.finfo(y.dtype).tiny)
+        if curvature > 0:  # so near is the minimiser
+            reach = torch.minimum(reach, 2 * scale / curvature)
+        modulus = (factor * scale / reach)[:, None]
+        whole = modulus + curvature
+        near = Proximity(problem.lo, problem.hi, centre * (modulus / whole), whole)
+        close = torch.maximum(_INNER * missing, 0.02 * wanted).nan_to_num(posinf=1e-3).minimum(_INNER * scale)
+        found: Solution | DualPoint
+        if rows is None:
+            found = maximise_over_simplex(slopes, offsets, near, weights, close)
+        else:
+            found = minimise_model(
+                Model(slopes, offsets, rows.A, rows.b, near.lo, near.hi, near.centre, whole), close
+            )
+        y, weights = found.y, found.weights
+        linear = (found.slope * y).sum(1)
+        low = found.offset + term.minimum(found.slope)
+        record.rise(alive, low - rounding(found.offset, linear, low))
+        model = found.offset + linear + curvature / 2 * y.square().sum(1)
+        promised = (record.value[alive] - model).clamp_min(torch.finfo(y.dtype).tiny)
+        y = problem.beside(y) if rows is None else problem.beside(rows.pulled_inside(y), rows.inner)
     return record.result(problem.shape)
 
 
-def _pulled_inside(y: Tensor, inner: Tensor, A: Tensor, b: Tensor) -> Tensor:
-    """Move points towards strictly feasible ones as far as A y <= b demands."""
-    excess, room = y @ A.mT - b, b - inner @ A.mT
-    share = torch.where(excess > 0, excess / (excess + room), 0.0).amax(1, keepdim=True)
-    share = torch.where(share > 0, share * (1 + 1e-6) + 8 * torch.finfo(y.dtype).eps, 0.0).clamp_max(1.0)
-    return y + share * (inner - y)
+def _own_term(problem: TorchProblem, curvature: float) -> Separable:
+    """Give the quadratic term of the objective on the box."""
+    if curvature == 0:
+        return Nothing(problem.lo, problem.hi)
+    return Proximity(
+        problem.lo, problem.hi, torch.zeros_like(problem.lo), torch.full_like(problem.lo[:, :1], curvature)
+    )
