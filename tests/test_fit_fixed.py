@@ -242,6 +242,8 @@ def test_warm_start_is_kept(loss: str) -> None:
     first = solve_relu(problem, groups)
     again = solve_relu(problem, groups, start=first.coefficients, max_iterations=1)
     assert again.objective <= first.objective * (1 + 1e-12)
+    both = solve_relu(problem, groups, start=first.coefficients, slopes=first.slopes, tolerance=2e-6)
+    assert (both.iterations, both.status) == (0, "optimal")
     outside = solve_relu(problem, groups, start=-first.coefficients)
     assert outside.objective == pytest.approx(first.objective, rel=2e-6)
 
@@ -280,6 +282,8 @@ def test_bad_arguments() -> None:
     for options in ({"tolerance": 0.0}, {"tolerance": "x"}, {"time_limit": -1.0}, {"max_iterations": 0}):
         with pytest.raises(ArgumentError, match=next(iter(options))):
             solve_gated(problem, groups, **options)
+    with pytest.raises(ArgumentError, match="slopes"):
+        solve_relu(problem, groups, slopes=np.zeros(3))
     with pytest.raises(ArgumentError, match="gates"):
         solve_relu(problem, Groups(groups.gates[:, 1:], groups.signs))
     with pytest.raises(ArgumentError, match="signs"):

@@ -21,6 +21,7 @@ def solve_gated(
     groups: Groups,
     *,
     start: object = None,
+    slopes: object = None,
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     time_limit: float | None = None,
@@ -34,6 +35,8 @@ def solve_gated(
     groups : Groups
     start : (P, d) array, optional
         Coefficients to start from: those of a neighbouring problem.
+    slopes : (n,) array, optional
+        Slopes of the losses to start from: those of the same neighbour.
     tolerance : float, default 1e-6
         Relative duality gap that is enough.
     max_iterations : int, default 1000
@@ -51,7 +54,7 @@ def solve_gated(
     ArgumentError
         If an argument makes no sense.
     """
-    return _solve(problem, groups, False, start, tolerance, max_iterations, time_limit)
+    return _solve(problem, groups, False, start, slopes, tolerance, max_iterations, time_limit)
 
 
 def solve_relu(
@@ -59,6 +62,7 @@ def solve_relu(
     groups: Groups,
     *,
     start: object = None,
+    slopes: object = None,
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
     time_limit: float | None = None,
@@ -72,6 +76,8 @@ def solve_relu(
     groups : Groups
     start : (P, d) array, optional
         Coefficients to start from, which are projected on the cones.
+    slopes : (n,) array, optional
+        Slopes of the losses to start from: those of the same neighbour.
     tolerance : float, default 1e-6
         Relative duality gap that is enough.
     max_iterations : int, default 1000
@@ -89,7 +95,7 @@ def solve_relu(
     ArgumentError
         If an argument makes no sense.
     """
-    return _solve(problem, groups, True, start, tolerance, max_iterations, time_limit)
+    return _solve(problem, groups, True, start, slopes, tolerance, max_iterations, time_limit)
 
 
 def _solve(
@@ -97,6 +103,7 @@ def _solve(
     groups: Groups,
     cones: bool,
     start: object,
+    slopes: object,
     tolerance: float,
     max_iterations: int,
     time_limit: float | None,
@@ -109,23 +116,24 @@ def _solve(
         )
     most = as_count(max_iterations, "max_iterations")
     data = Grouped.prepare(problem, groups, cones)
-    first = None if start is None else _as_start(start, (len(groups), problem.x.shape[1]))
+    first = None if start is None else _as_start(start, "start", (len(groups), problem.x.shape[1]))
+    dual = None if slopes is None else _as_start(slopes, "slopes", problem.y.shape)[data.counted]
     if first is not None and data.back is not None:
         first = first @ data.back.T
     end = np.inf if time_limit is None else monotonic() + time_limit
     run = Run(data, first)
     status: Status
     try:
-        status = run.advance(most, tolerance, lambda: monotonic() > end)
+        status = run.advance(most, tolerance, lambda: monotonic() > end, dual)
     except KeyboardInterrupt:
         status = "interrupted"
     return _finish(run, data, problem, status)
 
 
-def _as_start(start: object, shape: tuple[int, int]) -> Floats:
-    array = as_floats(start, "start", ArgumentError)
+def _as_start(start: object, name: str, shape: tuple[int, ...]) -> Floats:
+    array = as_floats(start, name, ArgumentError)
     if array.shape != shape or not np.isfinite(array).all():
-        raise ArgumentError(f"start must hold finite coefficients of shape {shape}, got shape {array.shape}")
+        raise ArgumentError(f"{name} must hold finite numbers in shape {shape}, got shape {array.shape}")
     return array
 
 

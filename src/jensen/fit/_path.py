@@ -78,6 +78,7 @@ def regularisation_path(
                 replace(problem, regularisation=strength),
                 groups,
                 start=found[-1].coefficients if found else None,
+                slopes=found[-1].slopes if found else None,
                 tolerance=tolerance,
                 max_iterations=max_iterations,
                 time_limit=time_limit,

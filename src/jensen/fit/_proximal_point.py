@@ -43,7 +43,7 @@ class Pace:
     reach, width : float
     """
 
-    sigma: float = 0.1
+    sigma: float = 0.03
     reach: float = 1e4
     width: float = 0.5
 
@@ -52,7 +52,7 @@ class Pace:
         return Pace(min(self.sigma * factor, 1e8), min(self.reach * factor, 1e10), self.width / factor)
 
 
-_FASTER, _SLOWER = 5.0, 0.04
+_FASTER, _SLOWER = 7.0, 0.02
 
 
 class Run:
@@ -152,7 +152,9 @@ class Run:
             self._cones = self._cones.extended(self._data.rows, self._data.groups.gates[new])
         self._design = self._map()
 
-    def advance(self, most: int, tolerance: float, stop: Callable[[], bool]) -> Status:
+    def advance(
+        self, most: int, tolerance: float, stop: Callable[[], bool], slopes: Floats | None = None
+    ) -> Status:
         """Iterate until the gap is closed.
 
         Parameters
@@ -163,12 +165,19 @@ class Run:
             Relative gap.
         stop : callable
             Whether time is over.
+        slopes : (n,) array, optional
+            Dual point to start from.
         """
         problem = self._problem
-        slopes = problem.loss.slope(self.fitted, problem.y)
-        if self._certify(slopes, tolerance):
-            return "optimal"
         pace, idle, clip = Pace(), 0, _FIRST_CLIP
+        if slopes is not None:
+            if self._certify(slopes, tolerance):
+                return "optimal"
+            pace, clip = Pace(width=self._gap() * pace.width), _CLIP
+        else:
+            slopes = problem.loss.slope(self.fitted, problem.y)
+            if self._certify(slopes, tolerance):
+                return "optimal"
         u, fitted, s = self.u, self.fitted, problem.pull(slopes)
         while True:
             before, size = self._gap(), len(self.working)

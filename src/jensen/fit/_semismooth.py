@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.lapack import dgeqrf, dormqr
 
 from jensen.fit._losses import Floats
 
@@ -89,7 +90,8 @@ def _face_basis(normals: Floats) -> Floats:
     k, d = normals.shape
     if k == 0:
         return np.eye(d)
-    basis: Floats = np.linalg.qr(normals.T, mode="complete")[0][:, k:]
+    reflectors, scales, _, _ = dgeqrf(normals.T)
+    basis: Floats = dormqr("L", "N", reflectors, scales, np.eye(d)[:, k:], 32 * d)[0]
     return basis
 
 
