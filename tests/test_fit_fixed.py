@@ -23,7 +23,13 @@ from jensen.fit._loss_prox import proximal
 from jensen.fit._losses import Hinge, Huber, Logistic, Loss, Multinomial, Squared
 from jensen.fit._path import critical_regularisation, regularisation_path
 from jensen.fit._problem import Problem, make_problem
-from jensen.fit._semismooth import ActiveGroups, solve_newton
+from jensen.fit._semismooth import (
+    ActiveGroups,
+    _by_columns,
+    _by_conjugate_gradients,
+    _by_products,
+    solve_newton,
+)
 from jensen.fit._soft_hinge import SoftHinge
 from jensen.fit._solution import FixedSolution, Groups
 
@@ -377,6 +383,16 @@ def test_newton_systems_agree() -> None:
             column = masks[g][:, None] * x
             system += 3.0 * column @ j @ column.T
         expected = np.linalg.solve(system, b)
-        for gram in (x @ x.T, None):
-            found = solve_newton(x, gram, active, c, 3.0, b)
-            np.testing.assert_allclose(found, expected, atol=1e-9 if gram is not None or rows else 1e-2)
+        np.testing.assert_allclose(solve_newton(x, x @ x.T, active, c, 3.0, b), expected, atol=1e-9)
+        np.testing.assert_allclose(_by_columns(x, active, c, 3.0, b), expected, atol=1e-9)
+        np.testing.assert_allclose(_by_products(x, x @ x.T, active, c, 3.0, b), expected, atol=1e-9)
+        np.testing.assert_allclose(_by_conjugate_gradients(x, active, c, 3.0, b), expected, atol=1e-2)
+
+
+def test_large_systems_by_conjugate_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, groups = instance(9, n=40, d=5, count=15)
+    direct = solve_relu(problem, groups)
+    monkeypatch.setattr("jensen.fit._semismooth._USUAL_STEPS", 0)
+    found = solve_relu(problem, groups)
+    assert found.status == "optimal"
+    assert found.objective == pytest.approx(direct.objective, rel=2e-6)

@@ -28,6 +28,8 @@ _MOST_STEPS = 100
 """Newton steps in a subproblem."""
 _PATIENCE = 8
 """Steps without progress after which rounding is blamed."""
+_LOOK = 0.1
+"""Groups outside the working set are looked at when its gap is this share of the whole one."""
 _FIRST_CLIP, _CLIP = 0.25, 1e-3
 """Distance of a soft hinge's centre from 0 and 1."""
 
@@ -53,6 +55,16 @@ class Pace:
 
 
 _FASTER, _SLOWER = 7.0, 0.02
+
+
+def _spread(order: Ints, most: int) -> Ints:
+    """Take the first of a list, and as many spread over the others: neighbours in the list are alike."""
+    if len(order) <= most:
+        return order
+    first = most // 2
+    return np.concatenate(
+        [order[:first], order[np.linspace(first, len(order) - 1, most - first).astype(int)]]
+    )
 
 
 class Run:
@@ -83,6 +95,7 @@ class Run:
         self.objective = self._problem.primal(zero, 0.0)
         self.bound = self._working_bound = -np.inf
         self.iterations = 0
+        self._whole_gap = 1.0
         self._unit = self.objective / self._strength**2
         if start is not None and count:
             u = start[self.working]
@@ -100,7 +113,7 @@ class Run:
             return everything
         lengths = replace(data, cones=False).prices(everything, self.slopes, np.inf)
         lengths[used] = np.inf
-        return np.sort(np.argsort(-lengths)[:most])
+        return np.sort(_spread(np.argsort(-lengths), most))
 
     def _map(self) -> Design:
         return Design(self._problem.x, self._data.masks(self.working), self._data.gram, self._cones)
@@ -125,16 +138,17 @@ class Run:
         bound = self._problem.scaled_dual(slopes, price)[0]
         self._working_bound = max(self._working_bound, bound)
         if len(self.working) < count:
-            if not self._closed(bound, tolerance):
+            if not self._closed(bound, max(tolerance, _LOOK * self._whole_gap)):
                 return False
             rest = np.setdiff1d(np.arange(count), self.working)
             prices = data.prices(rest, slopes, self._strength)
             bound = self._problem.scaled_dual(slopes, max(price, float(prices.max())))[0]
             if not self._closed(bound, tolerance):
-                many = min(int((prices > self._strength).sum()), max(64, len(self.working) // 2))
-                self._enlarge(rest[np.argsort(-prices)[:many]])
+                order = rest[np.argsort(-prices)[: int((prices > self._strength).sum())]]
+                self._enlarge(_spread(order, data.room() // 2))
         if bound > self.bound:
             self.bound, self.slopes = bound, slopes
+            self._whole_gap = min(1.0, (self.objective - bound) / max(self.objective, 1e-300))
         return self._closed(self.bound, tolerance)
 
     def _closed(self, bound: float, tolerance: float) -> bool:
@@ -200,7 +214,10 @@ class Run:
                 u, fitted, slopes, s, clip = inner.u, inner.fitted, inner.slopes, inner.s, _CLIP
             elif better:
                 u, fitted, s = inner.u, inner.fitted, inner.s
-            pace = pace.scaled(_FASTER if inner.converged or better else _SLOWER)
+            if len(self.working) > size:
+                pace = Pace(width=pace.width)
+            else:
+                pace = pace.scaled(_FASTER if inner.converged or better else _SLOWER)
             u = self._padded(u)
 
     def _padded(self, u: Floats) -> Floats:
