@@ -76,12 +76,13 @@ def problems(draw: st.DrawFn) -> tuple[Floats, Floats]:
     return x, r
 
 
-@given(problems())
+@given(problems(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_bound_is_above_the_exact_maximum_and_close(problem: tuple[Floats, Floats]) -> None:
+def test_bound_is_above_the_exact_maximum_and_close(problem: tuple[Floats, Floats], steps: bool) -> None:
     x, r = problem
     square = exact_square(x, r)
-    bound = bound_price(x, r, count=0, tolerance=1e-9)
+    # with a time limit targets are lowered step by step
+    bound = bound_price(x, r, count=0, tolerance=1e-9, starts=3, time_limit=60.0 if steps else None)
     assert Fraction(bound.upper) ** 2 >= square
     scaled_x, scaled_r, exponent = balanced(x, r)
     data = reduce(scaled_x, scaled_r)
@@ -112,6 +113,10 @@ def test_both_sides_meet_in_more_dimensions(n: int, d: int) -> None:
     bound = bound_price(x, r, count=0, tolerance=1e-9)
     assert bound.status == "proven"
     assert bound.lower <= bound.upper <= bound.lower * (1 + 1.001e-9)
+    stepwise = bound_price(x, r, count=0, tolerance=1e-9, time_limit=60.0)
+    assert stepwise.status == "proven"
+    assert stepwise.lower == pytest.approx(bound.lower, rel=1e-12)
+    assert stepwise.nodes > bound.nodes
     assert np.abs(correlation(x, r, search_price(x, r, starts=2000, rng=rng, count=1))).max() <= bound.upper
     assert bound.signs[0] * correlation(x, r, bound.neurons[:1])[0] == pytest.approx(bound.lower)
     assert np.linalg.norm(bound.neurons, axis=1) == pytest.approx(1.0)

@@ -13,24 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.errors import ArgumentError
-from jensen.fit._price_cone import make_work
 from jensen.fit._price_quick import quick_bound
 from jensen.fit._price_reduce import Reduced, reduce
 from jensen.fit._price_rows import Floats, balanced, make_rows
 from jensen.fit._price_search import climb_all, distinct, search_price
-from jensen.fit._price_tree import make_stack
-from jensen.fit._price_walk import FOUND, NODES, explore, make_walk
+from jensen.fit._price_targets import Tree
 
 PriceStatus: TypeAlias = Literal["proven", "violated", "time_limit", "stopped", "inaccurate"]
 
 DIMENSIONS = 20
 """Largest rank of X in which cones are searched; beyond, even the orthants are too many."""
-_SLOTS, _ROOM, _CHUNK = 400, 64, 500
+_CHUNK = 500
 _EXTRA = 1000
 _FLOOR = 1e-11
 """Targets are at least this part of the sum of |r_j| |x_j|: rounding hides what is smaller."""
-_DIRECT = 0.1
-"""Part of the time that is spent on the goal at first, before easier targets."""
 _NEAR = 1e-2
 """Relative distance from which the goal is the next target, rather than a point half-way to it."""
 
@@ -103,53 +99,49 @@ class _Search:
         norms = np.linalg.norm(spans, axis=1)
         self.take(spans[norms > 0] / norms[norms > 0, None])
 
-    def explore(self, target: float, deadline: float) -> tuple[float, PriceStatus | None]:
-        """Search for values above `target`, or above the goal where that grows larger.
+    def explore(self, trees: list[Tree], target: float, deadline: float) -> PriceStatus | None:
+        """Lower the bounds of all cones to `target`, or to the goal where that grows larger.
 
-        Returns
-        -------
-        upper, status
-            A bound if the status is None; otherwise why there is none.
+        Returns None if that was possible, otherwise why not.
         """
-        data, most, spared = self.data, 0.0, np.inf
-        sides = (data.raised, data.lowered)
-        for turn in range(2):
-            raised, lowered = sides[turn], sides[1 - turn]
-            shape = (_SLOTS, len(raised.rows), len(lowered.rows), data.rank)
-            stack, walk, work = make_stack(*shape), make_walk(*shape, _ROOM), make_work(data.rank)
-            before, done = self.nodes, False
+        data, spared = self.data, np.inf
+        for tree in trees:
+            before, done = self.nodes - tree.nodes, False
             while not done:
                 if self.stop is not None and self.stop():
-                    return np.inf, "stopped"
+                    return "stopped"
                 if time.monotonic() > deadline or self.nodes > spared:
-                    return np.inf, "time_limit"
-                scaled = max(data.scale(max(target, self.goal)), _FLOOR * data.total)
-                done = explore(stack, work, walk, raised, lowered, scaled, data.total, _CHUNK)
-                self.nodes = before + int(walk.counters[NODES])
-                if walk.counters[FOUND]:
-                    points = walk.found[: walk.counters[FOUND]].copy()
-                    walk.counters[FOUND] = 0
-                    climb_all(raised, lowered, points)
+                    return "time_limit"
+                goal = max(data.scale(self.goal), _FLOOR * data.total)
+                done = tree.advance(max(data.scale(target), goal), goal, _CHUNK)
+                self.nodes = before + tree.nodes
+                points = tree.found()
+                if len(points):
+                    climb_all(tree.raised, tree.lowered, points)
                     self.take_reduced(points)
                     if 0 < self.count <= self.above:
-                        return np.inf, "violated"
+                        return "violated"
                     if self.count > 0 and self.above:
                         spared = min(spared, 2 * self.nodes + _EXTRA)
-            most = max(most, float(walk.most[0]))
-        return data.unscale(most), None
+        return None
 
     def tighten(self, upper: float, begin: float, limit: float) -> tuple[float, PriceStatus | None]:
-        """Lower a bound to the goal: at once if time seems to allow it, else by targets half-way to it."""
-        bound, status = self.explore(self.goal, begin + _DIRECT * limit)
-        while status == "time_limit" and time.monotonic() < begin + limit:
-            if self.count > 0 and self.above:
-                break
-            near = upper <= (1 + _NEAR) * self.goal
-            bound, status = self.explore(self.goal if near else (upper + self.goal) / 2, begin + limit)
-            if status is None:
-                upper = min(upper, bound)
-                status = None if near else "time_limit"
-        return min(upper, bound), status
+        """Lower a bound to the goal: at once if there is time, else by targets half-way to it."""
+        data = self.data
+        trees = [
+            Tree(data.raised, data.lowered, data.rank, data.total),
+            Tree(data.lowered, data.raised, data.rank, data.total),
+        ]
+        while True:
+            direct = limit == np.inf or upper <= (1 + _NEAR) * self.goal
+            status = self.explore(trees, self.goal if direct else (upper + self.goal) / 2, begin + limit)
+            if status is not None:
+                return upper, status
+            upper = min(upper, data.unscale(max(tree.upper for tree in trees)))
+            if direct or upper <= self.goal:
+                return upper, None
+            for tree in trees:
+                tree.turn()
 
     def result(self, upper: float, status: PriceStatus | None) -> PriceBound:
         """Sum up."""
@@ -166,7 +158,7 @@ class _Search:
 def _compile() -> None:
     """Compile, or load what was compiled, before any time is taken."""
     row = make_rows(np.ones((1, 1)))
-    explore(make_stack(2, 1, 1, 1), make_work(1), make_walk(2, 1, 1, 1, 1), row, row, 1.0, 2.0, 1)
+    Tree(row, row, 1, 2.0).advance(1.0, 1.0, 1)
 
 
 def bound_price(

@@ -150,6 +150,14 @@ def add_peaks(s: Stack, slot: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def fill(s: Stack, raised: Rows, lowered: Rows) -> None:
+    """Evaluate all rows on the cone in slot 0, whose generators are there already."""
+    set_side(s.raised, raised, s.generators[0])
+    set_side(s.lowered, lowered, s.generators[0])
+    add_peaks(s, 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def set_root(s: Stack, raised: Rows, lowered: Rows, number: int) -> None:
     """Fill slot 0 with an orthant: the generator i is -e_i where bit i of `number` is set, e_i elsewhere."""
     d = s.peak.shape[1]
@@ -158,9 +166,7 @@ def set_root(s: Stack, raised: Rows, lowered: Rows, number: int) -> None:
         s.generators[0, i, i] = -1.0 if (number >> i) & 1 else 1.0
     s.inverse[0] = s.generators[0]
     s.error[0] = 2 * SNAP
-    set_side(s.raised, raised, s.generators[0])
-    set_side(s.lowered, lowered, s.generators[0])
-    add_peaks(s, 0)
+    fill(s, raised, lowered)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

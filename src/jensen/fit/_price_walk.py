@@ -8,11 +8,12 @@ import numpy as np
 from numba import njit
 
 from jensen.fit._price_cone import Work, bound_cone, proven
+from jensen.fit._price_frontier import Frontier, keep, reopen
 from jensen.fit._price_rows import Floats, Rows
 from jensen.fit._price_tree import Ints, Stack, set_root, split
 
-TOP, ROOT, NODES, FOUND = range(4)
-"""What the counters count: topmost slot, next orthant, cones bounded, neurons found."""
+TOP, NEXT, NODES, FOUND = range(4)
+"""What the counters count: topmost slot, next cone to start from, cones bounded, neurons found."""
 
 _NEGLIGIBLE = 1e-12
 _SETTLED = 1e-9
@@ -23,9 +24,9 @@ class Walk(NamedTuple):
     """State of a search that can be interrupted between any two cones."""
 
     counters: Ints
-    most: Floats  # (1,): largest proven bound of a closed cone
+    most: Floats  # (1,): largest proven bound of a cone that is closed for good
     gap: Floats  # (slots,): the relaxation's error in the parent, at its maximiser
-    found: Floats  # (k, d): unit vectors whose value exceeds the target
+    found: Floats  # (k, d): unit vectors whose value exceeds the goal
     values: Floats  # (k,)
     point: Floats
     fresh_raised: Floats
@@ -77,10 +78,49 @@ def longest(s: Stack, slot: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def close(walk: Walk, bound: float) -> None:
-    """Take the topmost cone off the stack."""
-    walk.most[0] = max(walk.most[0], bound)
+def close(s: Stack, walk: Walk, later: Frontier, bound: float, goal: float) -> None:
+    """Take the topmost cone off the stack; it is kept for later if a harder target may need it."""
+    slot = walk.counters[TOP]
+    if bound > goal and later.size[0] < len(later.bound):
+        keep(later, s.generators[slot], s.error[slot], bound)
+    else:
+        walk.most[0] = max(walk.most[0], bound)
     walk.counters[TOP] -= 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def start(
+    s: Stack,
+    walk: Walk,
+    raised: Rows,
+    lowered: Rows,
+    first: Frontier,
+    later: Frontier,
+    aims: tuple[float, float],
+) -> bool:
+    """Put the next cone to start from on the empty stack; whether there is one."""
+    c, d = walk.counters, s.peak.shape[1]
+    if len(first.bound) == 0:
+        if c[NEXT] == 1 << d:
+            return False
+        set_root(s, raised, lowered, c[NEXT])
+    else:
+        while c[NEXT] < first.size[0] and first.bound[c[NEXT]] <= aims[0]:
+            number = c[NEXT]
+            if first.bound[number] <= aims[1]:
+                walk.most[0] = max(walk.most[0], first.bound[number])
+            elif later.size[0] < len(later.bound):
+                keep(later, first.generators[number], first.error[number], first.bound[number])
+            else:
+                break
+            c[NEXT] += 1
+        if c[NEXT] == first.size[0]:
+            return False
+        reopen(first, c[NEXT], s, raised, lowered)
+    c[NEXT] += 1
+    c[TOP] = 0
+    walk.gap[0] = np.inf
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -127,35 +167,45 @@ def explore(
     walk: Walk,
     raised: Rows,
     lowered: Rows,
-    target: float,
+    first: Frontier,
+    later: Frontier,
+    aims: tuple[float, float],
     total: float,
     nodes: int,
 ) -> bool:
     """Go on for at most so many cones; whether all of them are closed.
 
     Stops early when there is no room for another neuron.
+
+    Parameters
+    ----------
+    first : Frontier
+        Cones to start from; the orthants, if it has no room for any.
+    later : Frontier
+        Takes the cones that are closed with a bound above the goal. If it is full, the goal becomes the
+        target.
+    aims : two floats
+        Target: what a closed cone's bound has to fall to now; and goal, at most the target: what it has to
+        fall to in the end.
+    total : float
+        Sum of the lengths of all rows, or more.
     """
-    d = len(k.y)
     count = raised.rows.shape[0] + lowered.rows.shape[0]
-    c = walk.counters
+    c, goal = walk.counters, aims[1]
     for _ in range(nodes):
-        if c[TOP] < 0:
-            if c[ROOT] == 1 << d:
-                return True
-            set_root(s, raised, lowered, c[ROOT])
-            c[ROOT] += 1
-            c[TOP] = 0
-            walk.gap[0] = np.inf
+        if c[TOP] < 0 and not start(s, walk, raised, lowered, first, later, aims):
+            return True
         slot = c[TOP]
         c[NODES] += 1
+        target = aims[0] if later.size[0] < len(later.bound) else goal
         bound, value = bound_cone(s, k, lowered, slot, target)
         if bound <= target:
             bound = proven(s, k, lowered, slot, total, count)
             if bound <= target:
-                close(walk, bound)
+                close(s, walk, later, bound, goal)
                 continue
         gap = excess(s, k, slot)
-        if value - gap > target and c[FOUND] < len(walk.values):
+        if value - gap > goal and c[FOUND] < len(walk.values):
             walk.found[c[FOUND]] = k.w
             walk.values[c[FOUND]] = value - gap
             c[FOUND] += 1
@@ -165,10 +215,10 @@ def explore(
             if bound > above:
                 bound, value = bound_cone(s, k, lowered, slot, above)
             if bound <= above:
-                close(walk, proven(s, k, lowered, slot, total, count))
+                close(s, walk, later, proven(s, k, lowered, slot, total, count), goal)
                 continue
-        if slot + 2 >= len(walk.gap):
-            close(walk, proven(s, k, lowered, slot, total, count))
+        if slot + 2 >= len(walk.gap) or not bound < np.inf:
+            close(s, walk, later, proven(s, k, lowered, slot, total, count), goal)
             continue
         a, b, at_a, at_b = choose(s, k, slot, gap > _PROGRESS * walk.gap[slot])
         fresh = (walk.fresh_raised, walk.fresh_lowered)
