@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 import jensen
+from benchmarks.minimise_epigraph import epigraph
 from benchmarks.minimise_referees import (
     convex_pieces,
     entropic,
-    epigraph,
     feasible,
     kelley,
     smooth,

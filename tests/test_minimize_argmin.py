@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 import jensen
-from jensen.errors import ArgumentError, DomainError, NotConvexError
+from benchmarks.minimise_epigraph import epigraph
+from jensen.errors import ArgumentError, DomainError, JensenError, NotConvexError
+from jensen.minimize import _engine, _lp, _problem
 from jensen.minimize._argmin import argmin
 from jensen.minimize._cuts import Cuts
+from jensen.minimize._engine import Exact
 from jensen.minimize._exact_maps import exact_conjugate, exact_prox
 from jensen.minimize._lp import EpigraphLP
 from jensen.minimize._oracle import NetworkOracle
@@ -56,32 +59,8 @@ def icnn(
 
 
 def referee(net: jensen.ReLUNetwork, slope: Floats, domain: jensen.Domain) -> tuple[str, float]:
-    """Minimise net(y) + slope . y by an epigraph of its own, solved by scipy."""
-    n = net.input_size
-    starts = np.cumsum([0, n, *net.widths])
-    spans = [slice(a, b) for a, b in pairwise(starts)]
-    cost = np.zeros(starts[-1])
-    for k, w in net.output_weights.items():
-        cost[spans[k]] += np.asarray(w)[0]
-    cost[:n] += slope
-    rows, right = [], []
-    for position, layer in enumerate(net.layers, 1):
-        for side in (np.ones(layer.size), layer.negative_slope):
-            block = np.zeros((layer.size, starts[-1]))
-            for k, w in layer.weights.items():
-                block[:, spans[k]] += side[:, None] * np.asarray(w)
-            block[:, spans[position]] -= np.eye(layer.size)
-            rows.append(block)
-            right.append(-side * layer.bias)
-    lo, hi = domain.bounds(n)
-    A, b = domain.inequalities(n)
-    rows.append(np.column_stack([A, np.zeros((len(A), starts[-1] - n))]))
-    right.append(b)
-    free = [(None, None)] * (starts[-1] - n)
-    limits = [(None if np.isinf(a) else a, None if np.isinf(z) else z) for a, z in zip(lo, hi, strict=True)]
-    found = linprog(cost, np.vstack(rows), np.concatenate(right), bounds=limits + free)
-    status = {0: "optimal", 2: "infeasible", 3: "unbounded"}[found.status]
-    return status, float(found.fun or 0.0) + net.output_bias if status == "optimal" else np.nan
+    """Minimise net(y) + slope . y by an epigraph that shares nothing with the library, solved by scipy."""
+    return epigraph(net, domain, slope)
 
 
 def draw_domain(rng: np.random.Generator, n: int) -> jensen.Domain:
@@ -270,9 +249,9 @@ def test_refusals() -> None:
 
 def test_time_limit_and_progress() -> None:
     rng = np.random.default_rng(0)
-    net = icnn(rng, 20, (60, 40))
+    net = icnn(rng, 40, (120, 60))
     seen: list[Minimum] = []
-    found = argmin(net, jensen.Box(-1, 1), method="cuts", time_limit=0.02, progress=seen.append)
+    found = argmin(net, jensen.Box(-1, 1), method="cuts", time_limit=0.2, progress=seen.append)
     assert found.status == "time_limit"
     assert seen
     assert found.lower_bound <= argmin(net, jensen.Box(-1, 1)).value <= found.value + 1e-9
@@ -346,6 +325,112 @@ def test_larger_problem() -> None:
     net, domain = icnn(rng, 40, (120, 40)), jensen.Box(-1, 1)
     status, value = referee(net, np.zeros(40), domain)
     agrees(argmin(net, domain), status, value)
+
+
+def in_units(net: jensen.ReLUNetwork, point: int, middle: int, value: int) -> jensen.ReLUNetwork:
+    """The same network with inputs, first activations and values in other units, powers of two."""
+    layers = []
+    for position, layer in enumerate(net.layers, 1):
+        shift = middle if position == 1 else 0
+        weights = {
+            k: np.ldexp(np.asarray(w), shift - (point if k == 0 else middle if k == 1 else 0))
+            for k, w in layer.weights.items()
+        }
+        layers.append(Layer(weights, np.ldexp(layer.bias, shift), layer.negative_slope))
+    out = {
+        k: np.ldexp(np.asarray(w), value - (point if k == 0 else middle if k == 1 else 0))
+        for k, w in net.output_weights.items()
+    }
+    return jensen.ReLUNetwork(net.input_size, layers, out, float(np.ldexp(net.output_bias, value)))
+
+
+@pytest.mark.parametrize("method", ["walk", "lp", "cuts", "auto"])
+@pytest.mark.parametrize(
+    "units", [(30, 0, 0), (400, 0, 0), (-400, 0, 0), (0, 60, 0), (0, -300, 0), (0, 0, 500), (300, -200, 400)]
+)
+def test_large_and_small_numbers(method: Any, units: tuple[int, int, int]) -> None:
+    """Powers of two do not round, so the minimum is the same number in other units."""
+    net = icnn(np.random.default_rng(3), 4, (8, 6))
+    status, value = epigraph(net, jensen.Box(-1, 2))
+    assert status == "optimal"
+    box = jensen.Box(-(2.0 ** units[0]), 2 * 2.0 ** units[0])
+    found = argmin(in_units(net, *units), box, method=method)
+    scale = 2.0 ** units[2]
+    assert found.status == "optimal"
+    assert found.value / scale == pytest.approx(value, rel=1e-6)
+    assert found.lower_bound / scale <= value + 1e-9
+    assert (np.abs(found.point) <= 2 * 2.0 ** units[0]).all()
+
+
+def test_large_numbers_of_functions() -> None:
+    def steep(y: torch.Tensor) -> torch.Tensor:
+        return 1e80 * ((y / 1e30 - 1) ** 2).sum(1)
+
+    found = argmin(steep, jensen.Box([-5e30, -5e30], [5e30, 5e30]), assume_convex=True, gap=1e-3)
+    np.testing.assert_allclose(found.point / 1e30, 1.0, atol=0.1)
+    assert found.lower_bound <= 0.0 <= found.value
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("method", ["walk", "lp", "cuts"])
+def test_numbers_beyond_all_numbers(method: Any) -> None:
+    net = jensen.from_arrays([[[1e300]], [[1e300]]])
+    with pytest.raises(JensenError, match="beyond floating-point numbers"):
+        argmin(net, jensen.Box(1, 2), method=method)
+
+
+def test_linear_programmes_until_the_walk_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_engine, "is_compiled", lambda: False)
+    monkeypatch.setattr(Exact, "spent", 0.0)
+    net = icnn(np.random.default_rng(0), 4, (8, 6))
+    first = argmin(net, jensen.Box(-1, 1))
+    assert (first.method, first.status) == ("lp", "optimal")
+    assert Exact.spent > 0
+    monkeypatch.setattr(Exact, "spent", 1e9)
+    second = argmin(net, jensen.Box(-1, 1))
+    assert (second.method, second.status) == ("walk", "optimal")
+    assert second.value == pytest.approx(first.value, rel=1e-9)
+    assert argmin(net, jensen.Box(-1, 1), time_limit=5).method == "lp"  # no time to compile
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_interrupted_linear_programme(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after some pivots gives the point where the simplex method stands, moved into the domain."""
+    rng = np.random.default_rng(0)
+    net = icnn(rng, 10, (60, 60))
+    sides = np.vstack([rng.normal(size=(rows, 10)), np.eye(10), -np.eye(10)])
+    inside = polyhedron(jensen.Polytope(sides, np.ones(len(sides))), 10)
+    slope, looks, look = -net.gradient(rng.normal(size=(5, 10))).mean(axis=0), 0, _lp._Stop._look
+
+    def pressed(stop: _lp._Stop, *arguments: Any) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            stop.asked = True
+        look(stop, *arguments)
+
+    monkeypatch.setattr(_lp._Stop, "_look", pressed)
+    programme = EpigraphLP(net, inside)
+    found = programme.solve(slope)
+    assert found.status == "interrupted"
+    assert inside.breach(found.point) <= 1e-9
+    assert found.lower_bound <= programme.solve(slope).value <= found.value + 1e-9
+
+
+def test_the_time_limit_holds_for_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    real = jensen.check
+
+    def check(*arguments: Any, **options: Any) -> jensen.Verdict:
+        given.append(options["time_limit"])
+        return replace(real(*arguments, **options), kind="unknown", reason="time limit")
+
+    monkeypatch.setattr(_problem, "check", check)
+    torch.manual_seed(0)
+    net = jensen.as_network(RelayICNN(2, (6, 6))).network
+    with pytest.raises(NotConvexError, match=r"within 0\.\d* s"):
+        argmin(net, jensen.Box(-1, 1), time_limit=0.5)
+    assert 0 < given[0] <= 0.5
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog, minimize
+from scipy.optimize import minimize
 
-from jensen import Box, Polytope, WholeSpace
+from benchmarks.minimise_epigraph import epigraph
+from jensen import Box, Polytope, WholeSpace, as_network
 from jensen.errors import ArgumentError, DomainError
 from jensen.minimize._batched import minimize_batch
 from jensen.minimize._entropy import minimize_entropy
@@ -17,29 +18,12 @@ from jensen.nn import FICNN, PICNN, ConvICNN, SkipMLP
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-def epigraph(net: FICNN, slope: Array, low: float, high: float, A: Array, b: Array) -> float:
-    """The exact minimum of a ReLU network plus a linear term, by an LP written out here."""
-    n, widths = net.in_features, net.widths
-    inner = [layer.weight.detach().numpy() for layer in net.hidden]  # type: ignore[operator]
-    outer = [net.first.weight.detach().numpy()]
-    outer += [layer.weight.detach().numpy() for layer in net.skips]  # type: ignore[operator]
-    bias = [net.first.bias.detach().numpy()]
-    bias += [layer.bias.detach().numpy() for layer in net.hidden]  # type: ignore[operator]
-    ends = np.cumsum([n, *widths])
-    rows, right = [np.hstack([A, np.zeros((len(A), sum(widths)))])], [b]
-    for i, width in enumerate(widths):
-        row = np.zeros((width, ends[-1]))
-        row[:, :n] = outer[i]
-        if i:
-            row[:, ends[i - 1] : ends[i]] = inner[i - 1]
-        row[:, ends[i] : ends[i + 1]] -= np.eye(width)
-        rows.append(row)
-        right.append(-bias[i])
-    cost = np.zeros(ends[-1])
-    cost[:n], cost[ends[-2] :] = outer[-1][0] + slope, inner[-1][0]
-    limits = [(low, high)] * n + [(0.0, None)] * sum(widths)
-    found = linprog(cost, np.vstack(rows), np.hstack(right), bounds=limits, method="highs")
-    return float(found.fun + bias[-1][0])
+def exactly(net: FICNN, slope: Array, low: float, high: float, A: Array, b: Array) -> float:
+    """The minimum of a ReLU network plus a linear term, by a linear programme."""
+    eye = np.eye(net.in_features)
+    sides = np.full(net.in_features, high), np.full(net.in_features, -low)
+    domain = Polytope(np.vstack([A, eye, -eye]), np.concatenate([b, *sides]))
+    return epigraph(as_network(net).network, domain, slope)[1]
 
 
 def along(f: Callable[[torch.Tensor], torch.Tensor], slope: Array) -> Callable[[Any], Any]:
@@ -64,7 +48,7 @@ def test_boxes_agree_with_linear_programming(
     net = FICNN(5, (9, 9), initialisation=initialisation).double()  # type: ignore[arg-type]
     slope = torch.randn(4, 5, dtype=torch.double) * 0.5
     found = minimize_batch(net, Box(-1.0, 1.0), linear=slope, method=method, tolerance=1e-8)
-    exact = [epigraph(net, s, -1.0, 1.0, np.zeros((0, 5)), np.zeros(0)) for s in slope.numpy()]
+    exact = [exactly(net, s, -1.0, 1.0, np.zeros((0, 5)), np.zeros(0)) for s in slope.numpy()]
     np.testing.assert_allclose(found.value, exact, atol=1e-7)
     assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
     assert bool(found.converged.all())
@@ -84,7 +68,7 @@ def test_polytopes_agree_with_linear_programming(seed: int, method: Literal["bun
     A, b = rows_of(seed, 4)
     right = torch.tensor(b) * (1 + 0.3 * torch.rand(3, len(b)))
     found = minimize_batch(net, Polytope(A, b), linear=slope, right=right, method=method, tolerance=1e-7)
-    exact = [epigraph(net, s, -2.0, 2.0, A, h) for s, h in zip(slope.numpy(), right.numpy(), strict=True)]
+    exact = [exactly(net, s, -2.0, 2.0, A, h) for s, h in zip(slope.numpy(), right.numpy(), strict=True)]
     np.testing.assert_allclose(found.value, exact, atol=1e-6)
     assert (found.lower_bound.numpy() <= np.array(exact) + 1e-12).all()
     assert (found.point @ torch.tensor(A).T <= right + 1e-12).all()
@@ -100,7 +84,7 @@ def test_flat_polytopes(method: Literal["bundle", "lbfgs"]) -> None:
     sums = torch.tensor([-0.5, 0.0, 1.5], dtype=torch.double)
     right = torch.cat([sums[:, None], -sums[:, None], torch.ones(3, 8, dtype=torch.double)], 1)
     found = minimize_batch(net, Polytope(A, np.ones(10)), right=right, method=method, tolerance=1e-7)
-    exact = [epigraph(net, np.zeros(4), -1.0, 1.0, A, h) for h in right.numpy()]
+    exact = [exactly(net, np.zeros(4), -1.0, 1.0, A, h) for h in right.numpy()]
     np.testing.assert_allclose(found.value, exact, atol=1e-6)
     assert (found.lower_bound.numpy() <= np.array(exact) + 1e-10).all()
     torch.testing.assert_close(found.point.sum(1), sums)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from jensen.certify import Verdict
 from jensen.certify._arguments import check_seconds
 from jensen.certify._progress import Clock
-from jensen.errors import ArgumentError, JensenError
-from jensen.minimize._arguments import as_domain, as_positive
+from jensen.errors import ArgumentError
+from jensen.minimize._arguments import as_domain
 from jensen.minimize._cuts import Cuts
-from jensen.minimize._icnn import why_not_icnn
+from jensen.minimize._engine import Engine, Exact
+from jensen.minimize._icnn import LARGEST, packed_size, why_not_icnn
 from jensen.minimize._lp import EpigraphLP
+from jensen.minimize._oracle import NetworkOracle
 from jensen.minimize._polyhedron import Polyhedron, polyhedron
 from jensen.minimize._problem import Problem, as_start, pose
 from jensen.minimize._result import Minimum
-from jensen.minimize._walk import LARGEST, Walker, packed_size
-from jensen.network import Domain
-from jensen.network._numbers import as_floats
+from jensen.minimize._scaling import Scaled, scaled_network, scaled_oracle
+from jensen.network import Domain, ReLUNetwork
+from jensen.network._numbers import as_floats, as_positive
+
+if TYPE_CHECKING:
+    from jensen.minimize._walk import Walker
 
 Method: TypeAlias = Literal["auto", "walk", "lp", "cuts"]
 METHODS = ("auto", "walk", "lp", "cuts")
@@ -53,7 +58,8 @@ def argmin(
         linear programme, on HiGHS; "cuts": cutting planes, for every other convex function. "auto" takes the
         first that serves, and "lp" where rounding keeps the walk from its gap. For networks that are convex
         without nonnegative weights it walks first, although nothing is proved on the way, and cuts then prove
-        the point that was reached, or improve it.
+        the point that was reached, or improve it. The walk is compiled once per machine, which takes half a
+        minute: "auto" takes linear programmes in its place until these have taken as long.
     gap : float, default 1e-6
         Ends "cuts" once value - lower_bound <= gap max(1, |value|); the others are exact, and report
         "inaccurate" where they miss it.
@@ -65,7 +71,7 @@ def argmin(
     verdict : Verdict, optional
         What `jensen.check` said about f on this domain (or on one that contains it), which saves
         the check. Without it, networks that are not convex by the signs of their weights are checked, for at
-        most 10 seconds.
+        most 10 seconds, or the time limit.
     start : (n,) array, optional
         Where to begin.
     progress : callable, optional
@@ -105,27 +111,14 @@ def argmin(
         raise ArgumentError(f"progress must be a function of one Minimum, got {progress!r:.80}")
     clock = Clock(check_seconds(time_limit))
     given = None if start is None else as_floats(start, "start", ArgumentError)
-    problem = pose(f, where, x, assume_convex, verdict, None if given is None else given.shape)
+    shape = None if given is None else given.shape
+    problem = pose(f, where, x, assume_convex, verdict, shape, clock.left)
     point = as_start(given, problem.size)
-    inside = polyhedron(where, problem.size)
-    engine = make_engine(problem, inside, method)
-    found = engine.solve(None, problem.curvature, point, gap, clock, progress)
-    if (
-        found.status == "inaccurate"
-        and method == "auto"
-        and isinstance(engine, Walker)
-        and not problem.curvature
-    ):
-        try:
-            other = EpigraphLP(engine.network, inside).solve(None, 0.0, found.point, gap, clock, progress)
-        except JensenError:
-            return found  # numbers that HiGHS does not take; what the walk says is valid
-        if other.status in ("optimal", "unbounded", "infeasible") or not other.gap >= found.gap:
-            return other
-    return found
+    engine = make_engine(problem, polyhedron(where, problem.size), method)
+    return engine.solve(None, problem.curvature, point, gap, clock, progress)
 
 
-def make_engine(problem: Problem, inside: Polyhedron, method: Method) -> Walker | EpigraphLP | Cuts:
+def make_engine(problem: Problem, inside: Polyhedron, method: Method) -> Engine:
     """Make what minimises a problem.
 
     Raises
@@ -134,17 +127,34 @@ def make_engine(problem: Problem, inside: Polyhedron, method: Method) -> Walker 
         If the method does not serve it.
     """
     network = problem.network
-    if network is None and method in ("walk", "lp"):
-        raise ArgumentError(f'method "{method}" is for ReLU networks, and this function is none; use "cuts"')
-    if network is None or method == "cuts":
-        return Cuts(problem.oracle, inside)
-    if method == "lp":
-        return EpigraphLP(network, inside)
-    if method == "walk":
-        return Walker(network, inside)
+    if network is None:
+        if method in ("walk", "lp"):
+            raise ArgumentError(
+                f'method "{method}" is for ReLU networks, and this function is none; use "cuts"'
+            )
+        scaled = scaled_oracle(problem.oracle, inside)
+        if scaled is None:
+            return Cuts(problem.oracle, inside)
+        return Scaled(Cuts(scaled[0], scaled[1].inside(inside)), scaled[1])
     small = packed_size(network) <= LARGEST
-    if why_not_icnn(network):
-        return Cuts(problem.oracle, inside, Walker(network, inside, scout=True) if small else None)
-    if small:
-        return Walker(network, inside)
-    return Cuts(problem.oracle, inside) if problem.curvature else EpigraphLP(network, inside)
+    icnn = not why_not_icnn(network)
+    if method == "walk" or (method == "auto" and icnn and small):  # the walk minds no scale
+        return _walker(network, inside) if method == "walk" else Exact(network, inside)
+    units = None
+    if (other := scaled_network(network, inside)) is not None:
+        network, units = other
+        inside = units.inside(inside)
+    engine: Engine
+    if method == "lp" or (method == "auto" and icnn and not problem.curvature):
+        engine = EpigraphLP(network, inside)
+    else:
+        scout = _walker(network, inside, scout=True) if method == "auto" and not icnn and small else None
+        oracle = problem.oracle if units is None else NetworkOracle(network)
+        engine = Cuts(oracle, inside, scout)
+    return engine if units is None else Scaled(engine, units)
+
+
+def _walker(network: ReLUNetwork, inside: Polyhedron, scout: bool = False) -> Walker:
+    from jensen.minimize._walk import Walker  # compiled code: only loaded where it is used
+
+    return Walker(network, inside, scout)

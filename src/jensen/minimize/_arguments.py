@@ -1,32 +1,12 @@
-"""What the functions of this room accept for numbers, counts and domains."""
+"""What the functions of this room accept for tolerances and domains."""
 
 from __future__ import annotations
 
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 from jensen.errors import ArgumentError
 from jensen.network import Domain, WholeSpace
-
-
-def as_number(value: Any) -> float:
-    """Read a real number; NaN for anything else."""
-    return float("nan") if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-
-
-def as_positive(value: Any, what: str) -> float:
-    """Read a positive finite number.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
-    number = as_number(value)
-    if not (isfinite(number) and number > 0):
-        raise ArgumentError(f"{what} must be a positive number, got {value!r:.80}")
-    return number
+from jensen.network._numbers import as_amount
 
 
 def as_tolerance(value: Any, what: str = "tolerance") -> float:
@@ -37,10 +17,7 @@ def as_tolerance(value: Any, what: str = "tolerance") -> float:
     ArgumentError
         If it is none.
     """
-    number = as_number(value)
-    if not (isfinite(number) and number >= 0):
-        raise ArgumentError(f"{what} must be a number of at least 0, got {value!r:.80}")
-    return number
+    return as_amount(value, what)
 
 
 def as_domain(domain: Any) -> Domain:

@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from jensen.minimize._arguments import as_positive, as_tolerance
+from jensen.minimize._arguments import as_tolerance
 from jensen.minimize._place import as_place
 from jensen.minimize._regularised import Accuracy, Term, argmin, argmin_and_value, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
 from jensen.minimize._torch_problem import Bounds, TorchProblem, torch_problem
 from jensen.network import WholeSpace
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_count, as_positive
 
 Map: TypeAlias = Callable[..., Tensor]
 

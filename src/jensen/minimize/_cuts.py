@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from jensen.minimize._oracle import Oracle
 from jensen.minimize._polyhedron import Polyhedron, feasible_point, generic_point
 from jensen.minimize._recession import is_ray
 from jensen.minimize._result import Minimum, Status, empty_domain
-from jensen.minimize._walk import Walker
 from jensen.network import FloatArray
+
+if TYPE_CHECKING:
+    from jensen.minimize._walk import Walker
 
 _FAR = 1e3
 """Beyond a trust region of this size, relative to the start, the function is tested for a ray."""

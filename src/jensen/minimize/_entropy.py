@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jensen.minimize._arguments import as_positive, as_tolerance
+from jensen.minimize._arguments import as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._separable import Entropy
 from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import Bounds, torch_problem, weights_at_rest
 from jensen.minimize._torch_result import BatchedMinimum
 from jensen.network import Box
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_count, as_positive
 
 
 @torch.no_grad()

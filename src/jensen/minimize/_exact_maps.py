@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.minimize._argmin import METHODS, Method, make_engine
-from jensen.minimize._arguments import as_domain, as_positive
+from jensen.minimize._arguments import as_domain
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._problem import pose
 from jensen.minimize._result import Minimum, Status
 from jensen.network import Domain, FloatArray
-from jensen.network._numbers import as_floats
+from jensen.network._numbers import as_floats, as_positive
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 
 from jensen.certify._highs import quiet_highs
 from jensen.errors import ArgumentError, JensenError
-from jensen.minimize._arguments import as_domain, as_number
+from jensen.minimize._arguments import as_domain
 from jensen.minimize._icnn import why_not_icnn
 from jensen.minimize._lp import Epigraph, linear_program
 from jensen.minimize._polyhedron import polyhedron
 from jensen.minimize._problem import pose
 from jensen.network import Domain, WholeSpace
-from jensen.network._numbers import as_floats
+from jensen.network._numbers import as_floats, as_number
 
 _FORMATS = (".lp", ".mps")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from jensen.network import Matrix, ReLUNetwork, WholeSpace
 if TYPE_CHECKING:
     import cvxpy
 
+Written: TypeAlias = Callable[[Any, list[Any]], Any]
 MAX_INPUTS = 6
 """Networks that are no ICNNs are written as the maximum of their pieces in up to this many inputs."""
 
@@ -32,7 +34,8 @@ class CvxpyNetwork:
     expression : cvxpy.Expression
         The network's value, for use in any problem that presses it down.
     constraints : list of cvxpy.Constraint
-        They belong into the problem as well. Empty unless the network is parametric.
+        They belong into the problem as well. Empty unless the network is parametric, or has ELUs or CELUs,
+        which are written with variables of their own.
     """
 
     def __init__(
@@ -85,10 +88,10 @@ def to_cvxpy(
 ) -> CvxpyNetwork:
     """Write a convex network as a CVXPY expression in y, exactly.
 
-    ReLU networks become maxima of affine functions, softplus a logistic function (exponential cones), a
-    quadratic term a sum of squares. The expression obeys CVXPY's rules, so that CVXPY refuses problems that
-    push it up. Networks that are convex without nonnegative weights are written as the maximum of
-    their affine pieces, in up to 6 inputs.
+    ReLU networks become maxima of affine functions, softplus a logistic function (exponential cones), ELU and
+    CELU exponentials of variables of their own, a quadratic term a sum of squares. The expression obeys
+    CVXPY's rules, so that CVXPY refuses problems that push it up. Networks that are convex without
+    nonnegative weights are written as the maximum of their affine pieces, in up to 6 inputs.
 
     Parameters
     ----------
@@ -134,10 +137,11 @@ def to_cvxpy(
         if reason := why_not_icnn(network):
             return CvxpyNetwork(f, y, x, _pieces(network, y, reason), [])
     _check_size(y, network)
-    expression = _nested(network, y, activation)
+    constraints: list[Any] = []
+    expression = _nested(network, y, activation, constraints)
     if curvature:
         expression = expression + (curvature / 2) * cvxpy.sum_squares(y)
-    return CvxpyNetwork(f, y, x, expression, [])
+    return CvxpyNetwork(f, y, x, expression, constraints)
 
 
 def _cvxpy() -> Any:
@@ -150,7 +154,7 @@ def _check_size(y: Any, network: ReLUNetwork) -> None:
         raise ArgumentError(f"y has {y.shape[0]} entries, and the network {network.input_size} inputs")
 
 
-def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Callable[[Any], Any]] | None:
+def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Written] | None:
     """Read an architecture of jensen.nn with a smooth activation; None for anything else."""
     import sys
 
@@ -173,30 +177,45 @@ def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Callable[[Any], Any]] |
     return skeleton(f), f.strong_convexity, _written(f.activation)
 
 
-def _written(activation: Any) -> Any:
-    """Write an activation for CVXPY."""
+def _written(activation: Any) -> Written:
+    """Write an activation for CVXPY: a function of z, and of a list that takes constraints."""
     cvxpy = _cvxpy()
     kind = type(activation).__name__
     if kind == "ReLU":
-        return cvxpy.pos
+        return lambda z, constraints: cvxpy.pos(z)
     if kind == "LeakyReLU":
-        return lambda z: cvxpy.maximum(z, activation.slope * z)
+        return lambda z, constraints: cvxpy.maximum(z, activation.slope * z)
     if kind == "Softplus":
-        return lambda z: cvxpy.logistic(activation.beta * z) / activation.beta
+        return lambda z, constraints: cvxpy.logistic(activation.beta * z) / activation.beta
     if kind == "SquaredReLU":
-        return lambda z: cvxpy.square(cvxpy.pos(z))
+        return lambda z, constraints: cvxpy.square(cvxpy.pos(z))
+    if kind == "ELU":
+        return partial(_exponential, activation.alpha, 1.0)
+    if kind == "CELU":
+        return partial(_exponential, activation.alpha, activation.alpha)
     raise ArgumentError(
-        f"no CVXPY atom is known for the activation {kind}; use relu, leaky_relu, softplus or squared_relu"
+        f"no CVXPY atom is known for the activation {kind}; use one of jensen.nn by its name, such as 'relu'"
     )
 
 
-def _nested(network: ReLUNetwork, y: Any, activation: Callable[[Any], Any] | None) -> Any:
+def _exponential(height: float, length: float, z: Any, constraints: list[Any]) -> Any:
+    """Write z above 0 and height (exp(z / length) - 1) below, height <= length, as z <= u + v, u <= 0 <= v.
+
+    The exponential is nowhere steeper than 1 for u <= 0, so what is pressed down raises u before v.
+    """
+    cvxpy = _cvxpy()
+    u, v = cvxpy.Variable(z.shape), cvxpy.Variable(z.shape, nonneg=True)
+    constraints += [z <= u + v, u <= 0]
+    return height * (cvxpy.exp(u / length) - 1) + v
+
+
+def _nested(network: ReLUNetwork, y: Any, activation: Written | None, constraints: list[Any]) -> Any:
     cvxpy = _cvxpy()
     values: list[Any] = [y]
     for layer in network.layers:
         z = _sum(layer.weights.items(), values) + layer.bias
         if activation is not None:
-            values.append(activation(z))
+            values.append(activation(z, constraints))
         elif layer.negative_slope.any():
             values.append(cvxpy.maximum(z, cvxpy.multiply(layer.negative_slope, z)))
         else:
@@ -252,11 +271,11 @@ def _parametric(f: Any, y: Any, x: Any) -> CvxpyNetwork:
         return made
 
     values: list[Any] = [y]
-    constraints = []
+    constraints: list[Any] = []
     for position, layer in enumerate(network.layers, 1):
         z = _sum(((k, parameter(position, k, w.shape)) for k, w in layer.weights.items()), values)
         h = cvxpy.Variable(layer.size)
-        constraints.append(h >= activation(z + parameter(position, -1, (layer.size,))))
+        constraints.append(h >= activation(z + parameter(position, -1, (layer.size,)), constraints))
         values.append(h)
     last = network.depth + 1
     out = _sum(((k, parameter(last, k, w.shape)) for k, w in network.output_weights.items()), values)

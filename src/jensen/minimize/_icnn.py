@@ -7,6 +7,8 @@ from scipy import sparse
 
 from jensen.network import FloatArray, Matrix, ReLUNetwork
 
+LARGEST = 1 << 25
+"""Networks with more weights than this, zeros included, are not written out as dense matrices."""
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -41,6 +43,12 @@ def rounding_factor(network: ReLUNetwork) -> float:
     for weights in [*(layer.weights for layer in network.layers), network.output_weights]:
         chain += sum(w.shape[1] for w in weights.values()) + 4
     return chain * EPS
+
+
+def packed_size(network: ReLUNetwork) -> int:
+    """Count the entries of all weight matrices, zeros included."""
+    matrices = [w for layer in network.layers for w in layer.weights.values()]
+    return sum(int(np.prod(w.shape)) for w in matrices)
 
 
 def dense(w: Matrix) -> FloatArray:

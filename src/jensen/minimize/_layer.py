@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
-from jensen.minimize._arguments import as_positive, as_tolerance
+from jensen.minimize._arguments import as_tolerance
 from jensen.minimize._place import as_place
 from jensen.minimize._regularised import REGULARISERS, Accuracy, Regulariser, Term, argmin, has_kinks
 from jensen.minimize._torch_convex import Function, require_convex
@@ -16,7 +16,7 @@ from jensen.minimize._torch_problem import Bounds, torch_problem
 from jensen.minimize._unrolled import unrolled_argmin
 from jensen.minimize._zero import Zero
 from jensen.network import Box, Polytope, WholeSpace
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_count, as_positive
 
 
 class ArgminLayer(nn.Module):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +18,7 @@ from jensen.certify._progress import Clock
 from jensen.errors import ArgumentError, JensenError
 from jensen.minimize._affine import box_minimum, minorant
 from jensen.minimize._icnn import why_not_icnn
-from jensen.minimize._polyhedron import Polyhedron
+from jensen.minimize._polyhedron import Polyhedron, feasible_point
 from jensen.minimize._recession import falls
 from jensen.minimize._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray, ReLUNetwork
@@ -23,6 +26,12 @@ from jensen.network import FloatArray, ReLUNetwork
 _STATUS = highspy.HighsModelStatus
 _DUAL, _PRIMAL = 1, 4
 """Simplex methods, in HiGHS's numbers."""
+_ENDED: dict[highspy.HighsModelStatus, Status] = {
+    _STATUS.kTimeLimit: "time_limit",
+    _STATUS.kInterrupt: "interrupted",
+}
+_BREACH = 1e-9
+"""By how much a point may break rows where the simplex method was stopped."""
 
 
 class Epigraph:
@@ -113,6 +122,7 @@ class EpigraphLP:
         self.network, self.inside = network, inside
         self.epigraph = Epigraph(network)
         self.highs: Any = quiet_highs()
+        self._stop = _Stop(self.highs)
         if self.highs.passModel(linear_program(self.epigraph, inside)) == highspy.HighsStatus.kError:
             raise JensenError("HiGHS takes no weights or bounds as large as these (beyond 1e15)")
 
@@ -133,6 +143,10 @@ class EpigraphLP:
             If a curvature is asked for.
         JensenError
             If HiGHS ends without an answer.
+
+        Notes
+        -----
+        An interrupt (Ctrl-C) gives the best so far: the point where the simplex method stands.
         """
         if curvature:
             raise ArgumentError('method "lp" minimises no quadratic terms; use "walk" or "cuts"')
@@ -148,16 +162,25 @@ class EpigraphLP:
         seconds = clock.elapsed - began
         if status == _STATUS.kInfeasible:
             return empty_domain(n, self.method, seconds)
-        y = np.clip(np.array(self.highs.getSolution().col_value[:n]), self.inside.lo, self.inside.hi)
+        columns = self.highs.getSolution().col_value
+        y = np.clip(np.array(columns[:n]) if columns else np.zeros(n), self.inside.lo, self.inside.hi)
+        ended = _ENDED.get(status)
+        if ended is not None and self.inside.breach(y) > _BREACH:
+            point = feasible_point(self.inside, y)
+            if point is None:
+                return empty_domain(n, self.method, seconds)
+            y = point
         if status in (_STATUS.kUnbounded, _STATUS.kUnboundedOrInfeasible):
             return self._unbounded(tilt, pivots, clock, began)
-        if status not in (_STATUS.kOptimal, _STATUS.kTimeLimit):
+        if status != _STATUS.kOptimal and ended is None:
             raise JensenError(f"HiGHS ends without an answer: {self.highs.modelStatusToString(status)}")
         value = float(self.network(y)[0]) + float(tilt @ y)
         low = self._bound(tilt, y)
         known: Status = "optimal" if value - low <= gap * max(1.0, abs(value)) else "inaccurate"
-        if status == _STATUS.kTimeLimit and known != "optimal":
-            known = "time_limit"
+        if self._stop.asked:  # whatever comes next should not begin
+            known = "interrupted"
+        elif ended is not None and known != "optimal":
+            known = ended
         return Minimum(y, value, low, int(pivots), self.method, known, seconds)
 
     def _run(self) -> tuple[highspy.HighsModelStatus, int]:
@@ -165,7 +188,8 @@ class EpigraphLP:
         pivots = 0
         for attempt in (_DUAL, _DUAL, _PRIMAL):
             self.highs.setOptionValue("simplex_strategy", attempt)
-            self.highs.run()
+            with self._stop.listening():
+                self.highs.run()
             pivots += self.highs.getInfo().simplex_iteration_count
             status = self.highs.getModelStatus()
             if status not in (_STATUS.kUnknown, _STATUS.kSolveError, _STATUS.kUnboundedOrInfeasible):
@@ -237,6 +261,42 @@ class EpigraphLP:
         return Minimum(
             y, -np.inf, -np.inf, int(pivots), self.method, "unbounded", seconds, ray / np.abs(ray).max()
         )
+
+
+class _Stop:
+    """Tells HiGHS to stop when Ctrl-C was pressed.
+
+    An exception on its way through HiGHS leaves it in ruins. So while HiGHS runs the signal only sets a flag;
+    Python looks for signals while its own code runs, and that is HiGHS's callback.
+    """
+
+    def __init__(self, highs: Any) -> None:
+        self.asked = False
+        highs.setCallback(self._look, None)
+        highs.startCallback(highspy.cb.HighsCallbackType.kCallbackSimplexInterrupt)
+
+    def _look(self, kind: Any, message: str, out: Any, back: Any, data: Any) -> None:
+        back.user_interrupt = self.asked
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take Ctrl-C for a wish to stop, unless the program has plans of its own for it."""
+        self.asked = False
+        before = signal.getsignal(signal.SIGINT)
+        if (
+            before is not signal.default_int_handler
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            yield
+            return
+        signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def linear_program(epigraph: Epigraph, inside: Polyhedron) -> highspy.HighsLp:

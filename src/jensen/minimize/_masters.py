@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from jensen.certify._highs import quiet_highs
 from jensen.errors import JensenError
 from jensen.minimize._polyhedron import Polyhedron
-from jensen.minimize._walk import Walker
 from jensen.network import FloatArray, Layer, ReLUNetwork
 
 _DUAL, _PRIMAL = 1, 4
@@ -119,6 +118,8 @@ class QuadraticMaster:
         JensenError
             If the walk gets stuck.
         """
+        from jensen.minimize._walk import Walker  # compiled code: only loaded where it is used
+
         slopes, offsets = self._slopes, self._offsets
         layers = []
         for k in range(1, len(offsets)):

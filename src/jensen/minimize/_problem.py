@@ -63,6 +63,7 @@ def pose(
     assume_convex: bool = False,
     verdict: Verdict | None = None,
     shape: tuple[int, ...] | None = None,
+    seconds: float = CHECK_SECONDS,
 ) -> Problem:
     """Read a function and make sure that it is convex.
 
@@ -79,6 +80,8 @@ def pose(
         What `jensen.check` said about f.
     shape : tuple of int, optional
         Of one y, where neither f nor the domain tells.
+    seconds : float, default 10.0
+        How long `jensen.check` may take where nothing else tells that f is convex.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def pose(
         network = as_network(f, input_shape=shape).network
         problem, known = Problem(network, 0.0, NetworkOracle(network), network.input_shape), False
     if not (assume_convex or known):
-        _require_convex(f, problem, domain, x, verdict)
+        _require_convex(f, problem, domain, x, verdict, min(seconds, CHECK_SECONDS))
     return problem
 
 
@@ -190,7 +193,9 @@ def _in_double(f: Any, x: Any) -> Any:
     return lambda y: g(batch, y)
 
 
-def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: Verdict | None) -> None:
+def _require_convex(
+    f: Any, problem: Problem, domain: Domain, x: Any, verdict: Verdict | None, seconds: float
+) -> None:
     network = problem.network
     if network is not None and not why_not_icnn(network):
         return
@@ -200,11 +205,11 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
     advice = "; if you know that it is convex, pass assume_convex=True"
     try:
         if network is not None:
-            found = check(network, domain, time_limit=CHECK_SECONDS, exact=False)
+            found = check(network, domain, time_limit=seconds, exact=False)
         elif x is not None:
-            found = check(f, argument=1, time_limit=CHECK_SECONDS, exact=False)
+            found = check(f, argument=1, time_limit=seconds, exact=False)
         else:
-            found = check(f, domain, time_limit=CHECK_SECONDS, exact=False, input_shape=problem.shape)
+            found = check(f, domain, time_limit=seconds, exact=False, input_shape=problem.shape)
     except DomainError:
         raise
     except JensenError as error:
@@ -219,7 +224,7 @@ def _require_convex(f: Any, problem: Problem, domain: Domain, x: Any, verdict: V
     if found.kind == "unknown":
         raise NotConvexError(
             f"f is not known to be convex in y: jensen.check ends with {found.reason!r} within "
-            f"{CHECK_SECONDS:g} s; give it more time and pass its answer as verdict"
+            f"{seconds:.3g} s; give it more time and pass its answer as verdict"
             f"{advice}"
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
-from jensen.minimize._arguments import as_positive, as_tolerance
+from jensen.minimize._arguments import as_tolerance
 from jensen.minimize._bundle import minimise_by_bundle
 from jensen.minimize._implicit import on_pieces
 from jensen.minimize._layer import ArgminLayer
@@ -17,7 +17,7 @@ from jensen.minimize._pieces import PieceRecord
 from jensen.minimize._separable import Entropy
 from jensen.minimize._torch_convex import Function
 from jensen.minimize._torch_problem import torch_problem, weights_at_rest
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_count, as_positive
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

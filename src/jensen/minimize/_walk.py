@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jensen.certify._progress import Clock
-from jensen.errors import ArgumentError
+from jensen.errors import ArgumentError, JensenError
 from jensen.minimize._affine import RADIUS
-from jensen.minimize._icnn import EPS, dense, rounding_factor, why_not_icnn
+from jensen.minimize._icnn import EPS, LARGEST, dense, packed_size, rounding_factor, why_not_icnn
 from jensen.minimize._polyhedron import Polyhedron, feasible_point
 from jensen.minimize._recession import falls
 from jensen.minimize._result import Minimum, Status, empty_domain
@@ -20,8 +20,6 @@ from jensen.minimize._walk_passes import Packed
 from jensen.minimize._walk_state import COUNT, ROUNDS, Goal, new_walk
 from jensen.network import FloatArray, ReLUNetwork
 
-LARGEST = 1 << 25
-"""Networks with more weights than this, zeros included, are left to other methods."""
 _MANY = 30
 """Boxes with this many variables are approached by gradient steps first."""
 _ARCS = 10
@@ -30,12 +28,6 @@ _TOO_WRONG = 0.4
 """Share of wrong multipliers at the last solution from which on the next begins afresh."""
 _SLICE = 64
 """Rounds between two looks at the clock."""
-
-
-def packed_size(network: ReLUNetwork) -> int:
-    """Count the entries of all weight matrices, zeros included."""
-    matrices = [w for layer in network.layers for w in layer.weights.values()]
-    return sum(int(np.prod(w.shape)) for w in matrices)
 
 
 class Walker:
@@ -194,6 +186,8 @@ class Walker:
         low = least(net, self._sizes, goal, y, sigma, price, radius, self._factor)
         low += shift - self._factor * abs(shift)
         value = float(self.network(y)[0]) + float(goal.tilt @ y) + 0.5 * goal.curvature * float(y @ y)
+        if not np.isfinite(value):
+            raise JensenError("values are beyond floating-point numbers: rescale the network or the domain")
         if status == "optimal" and not value - low <= gap * max(1.0, abs(value)):
             status = "inaccurate"
         known: Status = status  # type: ignore[assignment]

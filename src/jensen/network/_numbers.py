@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
-from numbers import Integral
+from math import inf, isfinite, prod
+from numbers import Integral, Real
 from operator import index
 from typing import Any
 
@@ -98,3 +98,37 @@ def as_count(value: Any, what: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ArgumentError(f"{what} must be an integer of at least {least}, got {value!r:.80}")
     return int(value)
+
+
+def as_number(value: Any) -> float:
+    """Read a real number; NaN for anything else."""
+    return float("nan") if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+
+
+def as_positive(value: Any, what: str) -> float:
+    """Read a positive finite number.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    number = as_number(value)
+    if not (isfinite(number) and number > 0):
+        raise ArgumentError(f"{what} must be a positive number, got {value!r:.80}")
+    return number
+
+
+def as_amount(value: Any, what: str, most: float = inf) -> float:
+    """Read a finite number between 0 and `most`.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    number = as_number(value)
+    if not (isfinite(number) and 0 <= number <= most):
+        upper = "of at least 0" if most == inf else f"between 0 and {most:g}"
+        raise ArgumentError(f"{what} must be a finite number {upper}, got {value!r:.80}")
+    return number

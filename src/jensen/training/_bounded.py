@@ -10,8 +10,7 @@ from jensen.certify._bounds import Intervals, interval_bounds
 from jensen.certify._pieces import Piece
 from jensen.certify._tasks import Ground
 from jensen.network import Domain, FloatArray, ReLUNetwork, WholeSpace
-from jensen.network._numbers import as_count
-from jensen.training._options import as_amount
+from jensen.network._numbers import as_amount, as_count
 from jensen.training.tape import Tape, tape
 
 

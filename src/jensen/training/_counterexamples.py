@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from jensen.certify import Witness
 from jensen.network import Domain
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_amount, as_count
 from jensen.training._attack import Attack, from_witness
 from jensen.training._cases import Cases, jumps_of
-from jensen.training._options import as_amount
 from jensen.training.tape import tape
 
 

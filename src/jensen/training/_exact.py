@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from jensen.errors import ArgumentError
 from jensen.geometry import Regions, regions
 from jensen.network import Domain, FloatArray, ReLUNetwork
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_amount, as_count
 from jensen.training._cases import Cases, jumps_of
-from jensen.training._options import as_amount
 from jensen.training.tape import Tape, tape
 
 

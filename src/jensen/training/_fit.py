@@ -12,8 +12,7 @@ from torch.nn import functional
 from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.network import Domain
-from jensen.network._numbers import as_count
-from jensen.training._options import as_amount
+from jensen.network._numbers import as_amount, as_count
 from jensen.training._run import Run
 from jensen.training._schedule import Progress, Schedule
 from jensen.training.mend import Repair

@@ -1,32 +1,14 @@
-"""Checks of arguments that several penalties share."""
+"""What several penalties ask about the module."""
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 from torch import nn
 
 from jensen.errors import ArgumentError
 from jensen.network._numbers import as_count
 from jensen.training.tape import has_tape, tape
-
-
-def as_amount(value: Any, what: str, most: float = np.inf) -> float:
-    """Read a finite number between 0 and `most`.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none.
-    """
-    good = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(cast(float, value)) if good else np.nan
-    if not (np.isfinite(number) and 0 <= number <= most):
-        upper = "of at least 0" if most == np.inf else f"between 0 and {most:g}"
-        raise ArgumentError(f"{what} must be a finite number {upper}, got {value!r:.80}")
-    return number
 
 
 def shape_of_input(module: nn.Module, given: Any) -> tuple[int, ...]:

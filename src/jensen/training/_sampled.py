@@ -12,9 +12,9 @@ from torch.nn.functional import linear
 
 from jensen.errors import ArgumentError, NetworkError
 from jensen.network import Domain, FloatArray
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_amount, as_count
 from jensen.training._chords import Chords
-from jensen.training._options import as_amount, shape_of_input
+from jensen.training._options import shape_of_input
 from jensen.training.tape import Affine, Tape, has_tape, tape
 
 _ROUNDING = 64.0

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jensen.errors import ArgumentError
-from jensen.network._numbers import as_count
-from jensen.training._options import as_amount
+from jensen.network._numbers import as_amount, as_count
 
 
 @dataclass(frozen=True)

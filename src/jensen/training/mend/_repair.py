@@ -17,9 +17,8 @@ from torch import nn
 from jensen.certify import Verdict
 from jensen.errors import ArgumentError
 from jensen.network import Domain, FloatArray, ReLUNetwork
-from jensen.network._numbers import as_count
+from jensen.network._numbers import as_amount, as_count
 from jensen.training._chords import Chords
-from jensen.training._options import as_amount
 from jensen.training.mend._cuts import Candidate
 from jensen.training.mend._plain import PlainSearch
 from jensen.training.mend._problem import Problem
