@@ -211,3 +211,12 @@ def test_arguments_are_checked() -> None:
         bound_price(x, r, threshold=-1.0)
     with pytest.raises(ArgumentError, match="tolerance"):
         bound_price(x, r, tolerance=0.0)
+
+
+def test_tolerances_below_rounding_end() -> None:
+    rng = np.random.default_rng(12)
+    for n, d in ((8, 2), (8, 3), (30, 4)):
+        x, r = rng.integers(-2, 3, size=(n, d)).astype(float), rng.integers(-2, 3, size=n).astype(float)
+        bound = bound_price(x, r, count=0, tolerance=1e-15)
+        assert bound.lower <= bound.upper <= bound.lower * (1 + 1e-9)
+        assert bound.status in ("proven", "inaccurate")

@@ -18,6 +18,9 @@ TOP, NEXT, NODES, FOUND = range(4)
 _NEGLIGIBLE = 1e-12
 _SETTLED = 1e-9
 _PROGRESS = 0.95
+_ROUNDING = 1e-11
+_DEEP, _NARROW = 40, 1e-14
+"""So many cones on the stack raise the suspicion that floats end here, and so narrow a cone confirms it."""
 
 
 class Walk(NamedTuple):
@@ -75,6 +78,16 @@ def longest(s: Stack, slot: int) -> tuple[int, int]:
             if along < least:
                 least, first, second = along, a, b
     return first, second
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def width(s: Stack, slot: int) -> float:
+    """Square of a cone's largest distance between generators."""
+    a, b = longest(s, slot)
+    total = 0.0
+    for c in range(s.peak.shape[1]):
+        total += (s.generators[slot, a, c] - s.generators[slot, b, c]) ** 2
+    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -200,10 +213,12 @@ def explore(
         target = aims[0] if later.size[0] < len(later.bound) else goal
         bound, value = bound_cone(s, k, lowered, slot, target)
         if bound <= target:
-            bound = proven(s, k, lowered, slot, total, count)
-            if bound <= target:
-                close(s, walk, later, bound, goal)
+            sure = proven(s, k, lowered, slot, total, count)
+            # smaller cones have the same rounding errors
+            if sure <= target or sure - bound <= _ROUNDING * total:
+                close(s, walk, later, sure, goal)
                 continue
+            bound = sure
         gap = excess(s, k, slot)
         if value - gap > goal and c[FOUND] < len(walk.values):
             walk.found[c[FOUND]] = k.w
@@ -217,7 +232,7 @@ def explore(
             if bound <= above:
                 close(s, walk, later, proven(s, k, lowered, slot, total, count), goal)
                 continue
-        if slot + 2 >= len(walk.gap) or not bound < np.inf:
+        if slot + 2 >= len(walk.gap) or not bound < np.inf or (slot > _DEEP and width(s, slot) < _NARROW):
             close(s, walk, later, proven(s, k, lowered, slot, total, count), goal)
             continue
         a, b, at_a, at_b = choose(s, k, slot, gap > _PROGRESS * walk.gap[slot])
