@@ -47,10 +47,10 @@ class ConvexReLUClassifier(ReLUNeurons, Classification):
         Relative gap at which to stop.
     certify : bool or "auto", default "auto"
         With all patterns: whether to prove a lower bound that is within the tolerance, which takes long
-        for more than a few features. "auto" does where n samples of d features have at most a million
-        patterns: with an intercept n up to 500,000, 1,000 and 145 for d = 1, 2, 3. Otherwise training ends
-        when a local search finds no missing neuron, `lower_bound_` is a bound, but crude, and `status_`
-        "uncertified".
+        for more than a few features. "auto" does for up to 6 samples, or 6 columns, that of ones included,
+        with at most a million patterns: n up to 500,000, 1,000, 145, 60 and 37 for d = 1 to 5. Otherwise
+        training ends when a local search finds no missing neuron, `lower_bound_` is a bound, but crude, and
+        `status_` "uncertified".
     max_iter : int, default 1000
         Newton steps for a number or array of patterns. Column generation ends by itself, or at the time
         limit.

@@ -317,6 +317,7 @@ class Cones:
         lengths : (P,) array
             Their lengths: never less than those of the projections.
         """
+        points = np.ascontiguousarray(points)
         out, lengths = np.empty_like(points), np.empty(len(points))
         exact = np.empty(len(points), dtype=np.bool_)
         _project_all(

@@ -29,8 +29,8 @@ _MOMENT = 1e-3
 """Seconds that a solve gets at least."""
 _ROUNDING = 1e-14
 """Correlations this small, relative to what they could be, are not in the data."""
-_AFFORDABLE = 1_000_000
-"""Where data have no more patterns than this, a proof over all of them takes seconds."""
+_FEW_PATTERNS, _LOW_RANK = 1_000_000, 6
+"""Where data have no more patterns and no higher rank, a proof over all directions takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,16 @@ class AllPatterns(Programme):
     ----------
     problem : Problem
     certify : bool or "auto"
-        Whether to prove a lower bound; "auto" where the data have few patterns.
+        Whether to prove a lower bound; "auto" where that is affordable.
     seed : int
     """
 
     def __init__(self, problem: Problem, certify: bool | str, seed: int) -> None:
         super().__init__(problem)
         n, d = problem.x.shape
-        self.certify = count_gates(n, min(n, d)) <= _AFFORDABLE if isinstance(certify, str) else certify
+        rank = min(n, d)
+        affordable = rank <= _LOW_RANK and count_gates(n, rank) <= _FEW_PATTERNS
+        self.certify = affordable if isinstance(certify, str) else bool(certify)
         self.seed = seed
 
     def _price(self, signal: Floats) -> float:

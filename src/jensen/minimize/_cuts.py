@@ -147,19 +147,21 @@ class Cuts:
     def combined(self, weights: FloatArray, y: FloatArray) -> Affine:
         """Average cuts with weights that add up to 1, at y."""
         used = np.flatnonzero(weights)
-        slope, slope_error = np.zeros(len(y)), np.zeros(len(y))
-        value = error = 0.0
-        for i in used:
-            affine, point = self._cuts[i]
-            share, reach = weights[i], np.abs(y - point)
-            value += share * (affine.value + float(affine.slope @ (y - point)))
-            slope += share * affine.slope
-            terms = abs(affine.value) + float(np.abs(affine.slope) @ reach)
-            error += share * (
-                affine.error + float(affine.slope_error @ reach) + 8 * (len(y) + 4) * EPS * terms
-            )
-            slope_error += share * (affine.slope_error + 8 * (len(used) + 4) * EPS * np.abs(affine.slope))
-        return Affine(value, slope, error, slope_error)
+        cuts, share = [self._cuts[i] for i in used], weights[used]
+        slopes = np.array([affine.slope for affine, _ in cuts])
+        blurs = np.array([affine.slope_error for affine, _ in cuts])
+        away = y - np.array([point for _, point in cuts])
+        values = np.array([affine.value for affine, _ in cuts])
+        errors = np.array([affine.error for affine, _ in cuts])
+        terms = np.abs(values) + (np.abs(slopes) * np.abs(away)).sum(axis=1)
+        errors += (blurs * np.abs(away)).sum(axis=1) + 8 * (len(y) + 4) * EPS * terms
+        blurs += 8 * (len(used) + 4) * EPS * np.abs(slopes)
+        return Affine(
+            float(share @ (values + (slopes * away).sum(axis=1))),
+            share @ slopes,
+            float(share @ errors),
+            share @ blurs,
+        )
 
 
 class _Run:
