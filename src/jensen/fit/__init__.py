@@ -29,6 +29,21 @@ if TYPE_CHECKING:
     from jensen.fit._regressors import ConvexReLURegressor, GatedReLURegressor
     from jensen.fit._result import Fit, Round
     from jensen.fit._solution import FixedSolution, Groups
+    from jensen.fit.ancestors._frank_wolfe import fit_frank_wolfe
+    from jensen.fit.ancestors._incremental import fit_incremental
+    from jensen.fit.ancestors._line import AncestorFit, Line
+    from jensen.fit.extensions._batch_norm import BatchNormFit, Whitening, batch_norm_problem, fit_batch_norm
+    from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
+    from jensen.fit.extensions._degree_two import PolynomialFit, fit_polynomial_network
+    from jensen.fit.extensions._gated_nuclear import GatedVectors, solve_gated_vectors
+    from jensen.fit.extensions._three_layers import (
+        ParallelFit,
+        ParallelPatterns,
+        all_parallel_patterns,
+        fit_parallel_network,
+    )
+    from jensen.fit.extensions._vector_fit import VectorFit, fit_vector_network
+    from jensen.fit.extensions._wasserstein import Critic, GeneratorFit, evaluate_critic, fit_generator
 
 _HOMES = {
     "_arrangement": ("all_gates", "count_gates", "count_gates_bound"),
@@ -45,35 +60,72 @@ _HOMES = {
     "_regressors": ("ConvexReLURegressor", "GatedReLURegressor"),
     "_result": ("Fit", "Round"),
     "_solution": ("FixedSolution", "Groups"),
+    "ancestors._frank_wolfe": ("fit_frank_wolfe",),
+    "ancestors._incremental": ("fit_incremental",),
+    "ancestors._line": ("AncestorFit", "Line"),
+    "extensions._batch_norm": ("BatchNormFit", "Whitening", "batch_norm_problem", "fit_batch_norm"),
+    "extensions._cone_lasso": ("ConeSolution", "solve_cone_lasso"),
+    "extensions._degree_two": ("PolynomialFit", "fit_polynomial_network"),
+    "extensions._gated_nuclear": ("GatedVectors", "solve_gated_vectors"),
+    "extensions._three_layers": (
+        "ParallelFit",
+        "ParallelPatterns",
+        "all_parallel_patterns",
+        "fit_parallel_network",
+    ),
+    "extensions._vector_fit": ("VectorFit", "fit_vector_network"),
+    "extensions._wasserstein": ("Critic", "GeneratorFit", "evaluate_critic", "fit_generator"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AncestorFit",
+    "BatchNormFit",
+    "ConeSolution",
     "ConvexReLUClassifier",
     "ConvexReLURegressor",
+    "Critic",
     "Fit",
     "FixedSolution",
     "GatedReLUClassifier",
     "GatedReLURegressor",
+    "GatedVectors",
+    "GeneratorFit",
     "Groups",
     "Hinge",
     "Huber",
+    "Line",
     "Logistic",
     "Loss",
     "Multinomial",
+    "ParallelFit",
+    "ParallelPatterns",
+    "PolynomialFit",
     "PriceBound",
     "Problem",
     "RegularisationPath",
     "Round",
     "Squared",
+    "VectorFit",
+    "Whitening",
     "all_gates",
+    "all_parallel_patterns",
+    "batch_norm_problem",
     "bound_price",
     "convolutional_gates",
     "count_gates",
     "count_gates_bound",
     "critical_regularisation",
     "data_gates",
+    "evaluate_critic",
+    "fit_batch_norm",
+    "fit_frank_wolfe",
+    "fit_generator",
+    "fit_incremental",
     "fit_network",
+    "fit_parallel_network",
+    "fit_polynomial_network",
+    "fit_vector_network",
     "gaussian_gates",
     "make_problem",
     "merge_neurons",
@@ -81,7 +133,9 @@ __all__ = [
     "neurons_of",
     "read_network",
     "regularisation_path",
+    "solve_cone_lasso",
     "solve_gated",
+    "solve_gated_vectors",
     "solve_relu",
     "split_coefficient",
     "to_torch",

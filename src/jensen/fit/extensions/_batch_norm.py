@@ -147,8 +147,12 @@ def batch_norm_problem(
     """Make the problem whose networks are those with batch normalisation on X.
 
     The objective is sum_j omega_j l(o_j, y_j) + (lambda / 2) sum_i (gamma_i^2 + alpha_i^2 + a_i^2).
-    Arguments and errors are those of `jensen.fit.make_problem`; sample weights do not enter the batch's
-    statistics.
+
+    Parameters
+    ----------
+    x, y, regularisation, loss, sample_weight
+        See `jensen.fit.make_problem`, whose errors are raised; sample weights do not enter the batch's
+        statistics.
 
     Returns
     -------
