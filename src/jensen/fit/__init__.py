@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jensen.fit.ancestors._frank_wolfe import fit_frank_wolfe
     from jensen.fit.ancestors._incremental import fit_incremental
     from jensen.fit.ancestors._line import AncestorFit, Line
+    from jensen.fit.extensions._after_norm import BatchNormAfterFit, fit_batch_norm_after
     from jensen.fit.extensions._batch_norm import BatchNormFit, Whitening, batch_norm_problem, fit_batch_norm
     from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
     from jensen.fit.extensions._degree_two import PolynomialFit, fit_polynomial_network
@@ -63,6 +64,7 @@ _HOMES = {
     "ancestors._frank_wolfe": ("fit_frank_wolfe",),
     "ancestors._incremental": ("fit_incremental",),
     "ancestors._line": ("AncestorFit", "Line"),
+    "extensions._after_norm": ("BatchNormAfterFit", "fit_batch_norm_after"),
     "extensions._batch_norm": ("BatchNormFit", "Whitening", "batch_norm_problem", "fit_batch_norm"),
     "extensions._cone_lasso": ("ConeSolution", "solve_cone_lasso"),
     "extensions._degree_two": ("PolynomialFit", "fit_polynomial_network"),
@@ -80,6 +82,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AncestorFit",
+    "BatchNormAfterFit",
     "BatchNormFit",
     "ConeSolution",
     "ConvexReLUClassifier",
@@ -119,6 +122,7 @@ __all__ = [
     "data_gates",
     "evaluate_critic",
     "fit_batch_norm",
+    "fit_batch_norm_after",
     "fit_frank_wolfe",
     "fit_generator",
     "fit_incremental",

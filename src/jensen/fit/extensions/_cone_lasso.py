@@ -4,6 +4,9 @@ Minimise F(sum_g M_g u_g) + lambda sum_g |u_g| subject to A_g u_g >= 0. With the
 cones kept by logarithmic barriers of weight mu, Newton's system is block diagonal plus one of rank n: a
 step costs a small factorisation for each group and one of size n. Barriers give multipliers, hence a dual
 point: max over |u| <= 1, A_g u >= 0 of -r'M_g u is at most |A_g'y - M_g'r| for every y >= 0.
+
+Some coordinates may be free of the norm and of the outputs, and matter to the cone only: such a group's cone
+is a projection. Then A_g'y must vanish on them, to which multipliers are moved.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jensen.errors import ArgumentError
 from jensen.fit._losses import Floats
@@ -23,6 +27,8 @@ _CENTRE = 20
 _INWARD = 0.95
 _ROUNDING = 1e-14
 _RIDGE = 1e-15
+_LEFT = 1e-14
+"""What may be left of A'y on a free coordinate for each row, relative to the largest multiplier."""
 _LEAST = 1e-15
 """Weight of barriers, relative to the objective at zero, below which rounding is blamed."""
 
@@ -61,9 +67,14 @@ class ConeSolution:
 class _Barrier:
     """The smoothed problem for a weight mu of barriers."""
 
-    def __init__(self, problem: Problem, designs: Floats, cones: Floats) -> None:
+    def __init__(self, problem: Problem, designs: Floats, cones: Floats, free: NDArray[np.bool_]) -> None:
         self.problem, self.designs, self.cones = problem, designs, cones
         self.walls = cones.any(2)
+        self.free, self.paid = free, (~free).astype(np.float64)
+
+    def norms(self, u: Floats) -> Floats:
+        """Norms of the groups, without free coordinates."""
+        return np.asarray(np.linalg.norm(u * self.paid, axis=1))
 
     def push(self, u: Floats) -> Floats:
         return np.asarray(np.einsum("gnk,gk->n", self.designs, u))
@@ -77,7 +88,7 @@ class _Barrier:
         if not (slack > 0).all():
             return float(np.inf)
         problem = self.problem
-        root = np.sqrt(mu**2 + problem.regularisation**2 * (u**2).sum(1))
+        root = np.sqrt(mu**2 + problem.regularisation**2 * self.norms(u) ** 2)
         smooth = root - mu * np.log(mu + root)
         return problem.primal(self.push(u), 0.0) + float(smooth.sum() - mu * np.log(slack).sum())
 
@@ -88,14 +99,15 @@ class _Barrier:
         signal = problem.pull(problem.loss.slope(fitted, problem.y))
         curvature = problem.weights * problem.loss.curvature(fitted, problem.y)
         strength = problem.regularisation
-        root = np.sqrt(mu**2 + strength**2 * (u**2).sum(1))
+        root, paid = np.sqrt(mu**2 + strength**2 * self.norms(u) ** 2), u * self.paid
         share = strength**2 / (mu + root)
         inverse = np.where(self.walls, 1 / self.inside(u), 0.0)
-        gradient = np.einsum("gnk,n->gk", self.designs, signal) + share[:, None] * u
+        gradient = np.einsum("gnk,n->gk", self.designs, signal) + share[:, None] * paid
         gradient -= mu * np.einsum("gqk,gq->gk", self.cones, inverse)
         # d share / d u = -strength^2 strength^2 u / (root (mu + root)^2)
         bend = share**2 / root
-        blocks = share[:, None, None] * np.eye(k) - bend[:, None, None] * u[:, :, None] * u[:, None]
+        blocks = (share[:, None] * self.paid)[:, :, None] * np.eye(k)
+        blocks -= bend[:, None, None] * paid[:, :, None] * paid[:, None]
         scaled = self.cones * inverse[:, :, None]
         blocks += mu * np.einsum("gqk,gql->gkl", scaled, scaled)
         # Rounding must not make a thin block singular.
@@ -120,6 +132,20 @@ class _Barrier:
             return 1.0
         return float(min(1.0, _INWARD * (slack[towards] / -change[towards]).min()))
 
+    def balance(self, multipliers: Floats) -> Floats | None:
+        """Move multipliers, each in proportion to its square, until A'y vanishes on free coordinates."""
+        loose = self.cones * self.free[:, None]
+        most = multipliers.max(1, initial=0.0)[:, None]
+        share = np.divide(multipliers, most, out=np.zeros_like(multipliers), where=most > 0)
+        missing = np.einsum("gqk,gq->gk", loose, share)
+        metric = np.einsum("gqk,gq,gql->gkl", loose, share**2, loose)
+        inverse = np.linalg.pinv(metric, rcond=_RIDGE, hermitian=True)
+        moved = share - share**2 * np.einsum("gqk,gkl,gl->gq", loose, inverse, missing)
+        left = np.einsum("gqk,gq->gk", loose, moved)
+        if not (moved >= 0).all() or not (np.abs(left) <= _LEFT * len(moved[0])).all():
+            return None
+        return np.asarray(moved * most)
+
     def bound(self, u: Floats, move: Floats, mu: float) -> tuple[float, Floats]:
         """Lower bound from the barriers' multipliers after a Newton step, and the slopes that it rests on."""
         problem = self.problem
@@ -127,7 +153,12 @@ class _Barrier:
         slack = self.inside(u)
         change = np.where(self.walls, np.einsum("gqk,gk->gq", self.cones, move), 0.0)
         multipliers = np.where(self.walls, np.maximum(mu / slack * (1 - change / slack), 0.0), 0.0)
-        pulled = np.einsum("gqk,gq->gk", self.cones, multipliers)
+        if self.free.any():
+            balanced = self.balance(multipliers)
+            if balanced is None:
+                return -np.inf, slopes
+            multipliers = balanced
+        pulled = np.einsum("gqk,gq->gk", self.cones, multipliers) * self.paid
         pulled -= np.einsum("gnk,n->gk", self.designs, problem.pull(slopes))
         price = float(np.linalg.norm(pulled, axis=1).max(initial=0.0))
         return problem.scaled_dual(slopes, price)[0], slopes
@@ -139,6 +170,7 @@ def solve_cone_lasso(
     cones: Floats,
     inside: Floats,
     *,
+    free: NDArray[np.bool_] | None = None,
     tolerance: float = 1e-7,
     max_iterations: int = 1000,
 ) -> ConeSolution:
@@ -154,6 +186,9 @@ def solve_cone_lasso(
         A_g; rows of zeros are no constraints.
     inside : (P, k) array
         A point strictly inside each cone.
+    free : (P, k) bool array, optional
+        Coordinates that have no part in the norm, and none in the outputs (columns of zeros in M_g). With
+        the others fixed, the cone must leave them bounded.
     tolerance : float, default 1e-7
         Relative duality gap that is enough.
     max_iterations : int, default 1000
@@ -176,7 +211,10 @@ def solve_cone_lasso(
             f"designs (P, n, k), cones (P, q, k) and inside (P, k) do not fit: {designs.shape}, "
             f"{cones.shape}, {inside.shape}, with n = {len(problem.y)}"
         )
-    barrier = _Barrier(problem, designs, cones)
+    loose = np.zeros((count, k), dtype=bool) if free is None else free
+    if loose.shape != (count, k) or loose.dtype != np.bool_ or (designs * loose[:, None]).any():
+        raise ArgumentError(f"free must be bool of shape {(count, k)}, with columns of zeros in the designs")
+    barrier = _Barrier(problem, designs, cones, loose)
     zero = problem.primal(np.zeros(n), 0.0)
     slopes = problem.loss.slope(np.zeros(n), problem.y)
     if not count:
@@ -201,7 +239,7 @@ def solve_cone_lasso(
             if step <= 1e-12:
                 break
             u = u + step * move
-        value = problem.primal(barrier.push(u), float(np.linalg.norm(u, axis=1).sum()))
+        value = problem.primal(barrier.push(u), float(barrier.norms(u).sum()))
         best = (value, u) if value < best[0] else best
         for trial in (move, np.zeros_like(move)):
             bound = barrier.bound(u, trial, mu)
@@ -221,10 +259,10 @@ def _without_tiny(barrier: _Barrier, u: Floats, most: float, zero: float) -> tup
     """Set as many small groups to zero as an objective of at most `most` allows."""
     if zero <= most:
         return zero, np.zeros_like(u)
-    norms = np.linalg.norm(u, axis=1)
+    norms = barrier.norms(u)
     for share in 10.0 ** -np.arange(1, 13):
         trial = np.where((norms > share * norms.max())[:, None], u, 0.0)
-        value = barrier.problem.primal(barrier.push(trial), float(np.linalg.norm(trial, axis=1).sum()))
+        value = barrier.problem.primal(barrier.push(trial), float(barrier.norms(trial).sum()))
         if value <= most:
             return value, trial
     return barrier.problem.primal(barrier.push(u), float(norms.sum())), u

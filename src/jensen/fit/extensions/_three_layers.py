@@ -17,17 +17,14 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from jensen.errors import ArgumentError
 from jensen.fit._arrangement import all_gates
 from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
 from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
+from jensen.fit.extensions._cone_points import point_inside
 from jensen.network._numbers import as_count, as_floats
-
-_MARGIN = 1e-9
-"""Cones thinner than this, for unit rows, are left out. Those without interior are limits of others."""
 
 
 @dataclass(frozen=True)
@@ -69,32 +66,13 @@ def _inner_rows(x: Floats, gates: NDArray[np.bool_]) -> Floats:
     return rows.reshape(h * n, h * d)
 
 
-def _point_inside(rows: Floats) -> Floats | None:
-    """Find the point of the cube that is farthest inside a cone, if it is inside."""
-    lengths = np.linalg.norm(rows, axis=1)
-    unit = rows[lengths > 0] / lengths[lengths > 0, None]
-    k = rows.shape[1]
-    cost = np.zeros(k + 1)
-    cost[k] = -1.0
-    found = linprog(
-        cost,
-        A_ub=np.concatenate([-unit, np.ones((len(unit), 1))], axis=1),
-        b_ub=np.zeros(len(unit)),
-        bounds=[(-1.0, 1.0)] * k + [(None, 1.0)],
-        method="highs",
-    )
-    if found.status != 0 or found.x is None or found.x[k] <= _MARGIN:
-        return None
-    return np.asarray(found.x[:k])
-
-
 def _second_gates(linear: Floats, inner: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
     """List the gates of the second layer within a cone of the first, with a point of each cell.
 
     Samples are decided one after the other: a cell that has a point on both sides is cut in two.
     """
     n = len(linear)
-    start = _point_inside(inner)
+    start = point_inside(inner)
     if start is None:
         return []
     cells: list[tuple[list[bool], Floats, Floats]] = [([], inner, start)]
@@ -107,7 +85,7 @@ def _second_gates(linear: Floats, inner: Floats) -> list[tuple[NDArray[np.bool_]
             for side in (True, False):
                 row = linear[j] if side else -linear[j]
                 cut = np.concatenate([rows, row[None]])
-                inside = _point_inside(cut)
+                inside = point_inside(cut)
                 if inside is not None:
                     after.append(([*gate, side], cut, inside))
         cells = after
