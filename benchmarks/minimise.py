@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 import jensen
-from jensen.minimize._cuts import Cuts
-from jensen.minimize._lp import Epigraph, EpigraphLP, linear_program
-from jensen.minimize._oracle import NetworkOracle
-from jensen.minimize._polyhedron import Polyhedron, polyhedron
-from jensen.minimize._walk import Walker
+from jensen.minimize.exact._cuts import Cuts
+from jensen.minimize.exact._lp import Epigraph, EpigraphLP, linear_program
+from jensen.minimize.posed._oracle import NetworkOracle
+from jensen.minimize.posed._polyhedron import Polyhedron, polyhedron
+from jensen.minimize.walk._walker import Walker
 from jensen.network import FloatArray, ReLUNetwork
 from jensen.nn import FICNN
 from jensen.nn._relay import RelayICNN

@@ -33,7 +33,7 @@ from benchmarks.minimise_referees import (
 )
 from jensen.errors import DomainError
 from jensen.minimize import argmin, minimize_batch, minimize_entropy
-from jensen.minimize._icnn import why_not_icnn
+from jensen.minimize.posed._icnn import why_not_icnn
 from jensen.network import Domain, FloatArray, ReLUNetwork
 from jensen.nn import FICNN, PICNN, RelayICNN, SkipMLP
 

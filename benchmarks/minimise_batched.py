@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 
 from jensen import Box
-from jensen.minimize._batched import minimize_batch
-from jensen.minimize._entropy import minimize_entropy
-from jensen.minimize._layer import ArgminLayer
-from jensen.minimize._regularised import Regulariser
+from jensen.minimize.batched._minimize_batch import minimize_batch
+from jensen.minimize.batched._minimize_entropy import minimize_entropy
+from jensen.minimize.layer._layer import ArgminLayer
+from jensen.minimize.layer._regularised import Regulariser
 from jensen.nn import FICNN, PICNN, ConvICNN
 
 PUBLISHED_MS = 3.6

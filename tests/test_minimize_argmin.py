@@ -14,16 +14,17 @@ from scipy.optimize import linprog
 import jensen
 from benchmarks.minimise_epigraph import epigraph
 from jensen.errors import ArgumentError, DomainError, JensenError, NotConvexError
-from jensen.minimize import _engine, _lp, _problem
-from jensen.minimize._argmin import argmin
-from jensen.minimize._cuts import Cuts
-from jensen.minimize._engine import Exact
-from jensen.minimize._exact_maps import exact_conjugate, exact_prox
-from jensen.minimize._lp import EpigraphLP
-from jensen.minimize._oracle import NetworkOracle
-from jensen.minimize._polyhedron import polyhedron
-from jensen.minimize._result import Minimum
-from jensen.minimize._walk import Walker
+from jensen.minimize.exact import _engine, _lp
+from jensen.minimize.exact._argmin import argmin
+from jensen.minimize.exact._cuts import Cuts
+from jensen.minimize.exact._engine import Exact
+from jensen.minimize.exact._lp import EpigraphLP
+from jensen.minimize.exact._maps import exact_conjugate, exact_prox
+from jensen.minimize.posed import _problem
+from jensen.minimize.posed._oracle import NetworkOracle
+from jensen.minimize.posed._polyhedron import polyhedron
+from jensen.minimize.posed._result import Minimum
+from jensen.minimize.walk._walker import Walker
 from jensen.network import Layer
 from jensen.nn._relay import RelayICNN
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 import jensen
 from jensen import Box, Polytope, WholeSpace
-from jensen.errors import JensenError
+from jensen.errors import ArgumentError, DomainError, JensenError
 from jensen.minimize import (
     ArgminLayer,
+    MaxMarginLoss,
     argmin,
     conjugate,
     exact_conjugate,
@@ -23,6 +25,7 @@ from jensen.minimize import (
     minimize_entropy,
     prox,
 )
+from jensen.minimize.polytopes._equations import tight_rows, unfold
 from jensen.nn import FICNN, PICNN
 
 
@@ -212,3 +215,97 @@ def test_empty_batches() -> None:
         assert found.point.shape == (0, 3)
         assert found.value.shape == (0,)
     assert exact_conjugate(PLAIN, UNIT)(np.zeros((0, 3))).value.shape == (0,)
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_empty_batches_have_gradients(activation: str) -> None:
+    """Whoever trains on batches of which one is empty gets gradients of 0 from it."""
+    f, g = FICNN(3, (4,), activation), PICNN(2, 3, (4,), activation=activation)
+    cube = Polytope(np.vstack([np.eye(3), -np.eye(3)]), np.ones(6))
+    flat = Polytope([[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]], [1.0, -1.0])
+    x, y = torch.zeros(0, 2, requires_grad=True), torch.zeros(0, 3, requires_grad=True)
+    entropic, target = ArgminLayer(g), torch.zeros(0, 3)
+    for empty in (
+        entropic(x),
+        *(ArgminLayer(g, domain, "quadratic")(x) for domain in (UNIT, cube, flat)),
+        ArgminLayer(g, unrolled=3)(x),
+        *(prox(f, 0.1, domain=domain)(y) for domain in (UNIT, cube, flat)),
+        *(conjugate(f, domain=domain)(y) for domain in (UNIT, cube, flat)),
+        MaxMarginLoss(g, reduction="none")(x, target),
+    ):
+        assert len(empty) == 0
+        empty.sum().backward()
+    for loss in (MaxMarginLoss(g), MaxMarginLoss(g, reduction="sum")):
+        loss(x, target).backward()
+    assert all(not bool(weight.grad.any()) for weight in g.parameters() if weight.grad is not None)
+    for method in ("newton", "lbfgs", "bundle") if activation == "softplus" else ("lbfgs", "bundle"):
+        for domain in (UNIT, cube, flat):
+            found = minimize_batch(g, domain, x, method=method)
+            assert found.point.shape == (0, 3)
+            assert found.lower_bound.shape == found.converged.shape == (0,)
+        assert minimize_batch(f, cube, method=method, right=torch.zeros(0, 6)).point.shape == (0, 3)
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_polytopes_of_one_point(activation: str) -> None:
+    f = FICNN(3, (5,), activation).double()
+    corner, right = np.array([1.0, 2.0, 3.0]), torch.tensor([[1.0, 2, 3, -1, -2, -3], [0.0] * 6]).double()
+    A = np.vstack([np.eye(3), -np.eye(3)])
+    skew = np.vstack([np.tri(3), -np.tri(3)])
+    for method in ("auto", "newton", "lbfgs", "bundle") if activation == "softplus" else ("lbfgs", "bundle"):
+        found = minimize_batch(f, Polytope(A, right[0].numpy()), method=method, batch=2)
+        torch.testing.assert_close(found.point, torch.from_numpy(corner).expand(2, 3))
+        torch.testing.assert_close(found.value, f(found.point))
+        assert (found.gap <= 1e-12).all()
+        two = minimize_batch(f, Polytope(A, right[0].numpy()), right=right, method=method)
+        torch.testing.assert_close(two.point, right[:, :3])
+        there = minimize_batch(f, Polytope(skew, np.append(np.tri(3) @ corner, -np.tri(3) @ corner)))
+        torch.testing.assert_close(there.point, torch.from_numpy(corner)[None])
+
+
+class Bowl(nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return (inputs[-1] - 2).square().flatten(1).sum(1)
+
+
+def test_bounds_tell_the_shape_of_y() -> None:
+    lo, hi, x = torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]), torch.zeros(5, 2)
+    best = torch.tensor([1.0, 2.0, 2.0])
+    layer = ArgminLayer(Bowl(), (lo, hi), None, smooth=True, assume_convex=True)
+    assert torch.allclose(layer(x), best.expand(5, 3))
+    assert torch.allclose(layer(), best.expand(1, 3))
+    each = (lo.expand(4, 3), 3.0)
+    found = minimize_batch(Bowl(), each, method="newton", assume_convex=True)
+    assert torch.allclose(found.point, torch.full((4, 3), 2.0))
+    image = (0.0, torch.ones(1, 2, 2))
+    assert minimize_entropy(Bowl(), x, domain=image, assume_convex=True).point.shape == (5, 2, 2)
+    assert minimize_batch(PARTIAL.at(torch.zeros(2)), each).point.shape == (4, 3)
+    with pytest.raises(ArgumentError, match="bounds, linear slopes or a starting point of that"):
+        minimize_entropy(Bowl(), x, assume_convex=True)
+    with pytest.raises(DomainError, match="do not fit one another"):
+        minimize_entropy(Bowl(), x, domain=(lo, torch.ones(2)), assume_convex=True)
+    with pytest.raises(DomainError, match="does not broadcast"):
+        minimize_entropy(Bowl(), x, domain=(torch.zeros(4, 3), 1.0), assume_convex=True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("thin", [1.0, 1e-5])
+def test_planted_equations(seed: int, thin: float) -> None:
+    """Rows through an inner point with slack 0 on both sides are equations, and no others, however thin."""
+    rng = np.random.default_rng(seed)
+    n, several, m = 5, int(rng.integers(0, 4)), 9
+    A = rng.normal(size=(several + m, n))
+    A /= np.linalg.norm(A, axis=1)[:, None]
+    inner, slack = rng.normal(size=n), thin * rng.uniform(0.1, 1.0, m)
+    if several > 1:
+        A[1] = (A[0] + 1e-3 * A[1]) / np.linalg.norm(A[0] + 1e-3 * A[1])
+    G = np.vstack([A, -A[:several]])
+    h = np.concatenate([A @ inner + np.append(np.zeros(several), slack), -A[:several] @ inner])
+    point, tight = tight_rows(G, h)
+    assert tight.tolist() == [True] * several + [False] * m + [True] * several
+    assert (h - G @ point)[~tight].min() > 0
+    flat = unfold(G, np.stack([h, h]), tight)
+    assert flat.basis.shape == (n, n - several)
+    z = (inner - flat.origin) @ flat.basis
+    np.testing.assert_allclose(flat.origin + z @ flat.basis.T, np.stack([inner, inner]), atol=1e-9)
+    assert (flat.right - z @ flat.rows.T).min() > 0

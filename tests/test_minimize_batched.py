@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 from benchmarks.minimise_epigraph import epigraph
 from jensen import Box, Polytope, WholeSpace, as_network
 from jensen.errors import ArgumentError, DomainError
-from jensen.minimize._batched import minimize_batch
-from jensen.minimize._entropy import minimize_entropy
+from jensen.minimize.batched._minimize_batch import minimize_batch
+from jensen.minimize.batched._minimize_entropy import minimize_entropy
 from jensen.nn import FICNN, PICNN, ConvICNN, SkipMLP
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

@@ -12,9 +12,9 @@ import torch
 
 import jensen
 from jensen.errors import ArgumentError, NotConvexError
-from jensen.minimize._argmin import argmin
-from jensen.minimize._export import is_tight, write_lp
-from jensen.minimize._export_cvxpy import to_cvxpy
+from jensen.minimize.exact._argmin import argmin
+from jensen.minimize.export._cvxpy import to_cvxpy
+from jensen.minimize.export._files import is_tight, write_lp
 from jensen.nn._relay import RelayICNN
 
 

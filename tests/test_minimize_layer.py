@@ -12,10 +12,10 @@ from torch.autograd import gradcheck
 
 from jensen import Box
 from jensen.errors import ArgumentError
-from jensen.minimize._conjugate import conjugate, gradient_map, prox
-from jensen.minimize._entropy import minimize_entropy
-from jensen.minimize._layer import ArgminLayer
-from jensen.minimize._structured import ArgminLoss, MaxMarginLoss
+from jensen.minimize.batched._minimize_entropy import minimize_entropy
+from jensen.minimize.layer._conjugate import conjugate, gradient_map, prox
+from jensen.minimize.layer._layer import ArgminLayer
+from jensen.minimize.layer._structured import ArgminLoss, MaxMarginLoss
 from jensen.nn import FICNN, PICNN, SkipMLP
 
 

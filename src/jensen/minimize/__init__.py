@@ -8,49 +8,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen.minimize._argmin import argmin
-    from jensen.minimize._batched import minimize_batch
-    from jensen.minimize._conjugate import conjugate, gradient_map, prox
-    from jensen.minimize._entropy import minimize_entropy
-    from jensen.minimize._exact_maps import Batch, ExactConjugate, ExactProx, exact_conjugate, exact_prox
-    from jensen.minimize._export import is_tight, write_lp
-    from jensen.minimize._export_cvxpy import CvxpyNetwork, to_cvxpy
-    from jensen.minimize._layer import ArgminLayer
-    from jensen.minimize._result import Minimum
-    from jensen.minimize._structured import ArgminLoss, MaxMarginLoss
-    from jensen.minimize._torch_result import BatchedMinimum
+    from jensen.minimize.batched._minimize_batch import minimize_batch
+    from jensen.minimize.batched._minimize_entropy import minimize_entropy
+    from jensen.minimize.exact._argmin import argmin
+    from jensen.minimize.exact._maps import Batch, ExactConjugate, ExactProx, exact_conjugate, exact_prox
+    from jensen.minimize.export._cvxpy import CvxpyNetwork, to_cvxpy
+    from jensen.minimize.export._files import is_tight, write_lp
+    from jensen.minimize.layer._conjugate import conjugate, gradient_map, prox
+    from jensen.minimize.layer._layer import ArgminLayer
+    from jensen.minimize.layer._structured import ArgminLoss, MaxMarginLoss
+    from jensen.minimize.posed._result import Minimum
+    from jensen.minimize.tensors._result import BatchedMinimum
 
 _HOMES = {
-    "_argmin": ("argmin",),
-    "_batched": ("minimize_batch",),
-    "_conjugate": (
+    "exact._argmin": ("argmin",),
+    "batched._minimize_batch": ("minimize_batch",),
+    "layer._conjugate": (
         "conjugate",
         "gradient_map",
         "prox",
     ),
-    "_entropy": ("minimize_entropy",),
-    "_exact_maps": (
+    "batched._minimize_entropy": ("minimize_entropy",),
+    "exact._maps": (
         "Batch",
         "ExactConjugate",
         "ExactProx",
         "exact_conjugate",
         "exact_prox",
     ),
-    "_export": (
+    "export._files": (
         "is_tight",
         "write_lp",
     ),
-    "_export_cvxpy": (
+    "export._cvxpy": (
         "CvxpyNetwork",
         "to_cvxpy",
     ),
-    "_layer": ("ArgminLayer",),
-    "_result": ("Minimum",),
-    "_structured": (
+    "layer._layer": ("ArgminLayer",),
+    "posed._result": ("Minimum",),
+    "layer._structured": (
         "ArgminLoss",
         "MaxMarginLoss",
     ),
-    "_torch_result": ("BatchedMinimum",),
+    "tensors._result": ("BatchedMinimum",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,0 +1,1 @@
+"""`minimize_batch` and `minimize_entropy`, and the methods for smooth and smoothed functions."""

@@ -1,0 +1,1 @@
+"""Networks for other tools: CVXPY expressions, LP and MPS files."""

@@ -1,0 +1,1 @@
+"""`ArgminLayer`, proximal maps, conjugates and losses: minimisers with gradients."""

@@ -1,0 +1,1 @@
+"""Polytopes of batches: points inside, flat ones unfolded, boxes around unbounded and bounded ones."""

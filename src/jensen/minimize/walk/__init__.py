@@ -1,0 +1,1 @@
+"""Exact minimisation of input convex ReLU networks from kink to kink, compiled."""
