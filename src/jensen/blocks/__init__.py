@@ -3,6 +3,17 @@
 from jensen.blocks._check import check_block
 from jensen.blocks._losses import LOSSES
 from jensen.blocks._structure import BlockStructure, convex_blocks
+from jensen.blocks._train import BlockTraining, BlockVisit, train_blocks
 from jensen.blocks._verdict import BlockVerdict, BlockWitness
 
-__all__ = ["LOSSES", "BlockStructure", "BlockVerdict", "BlockWitness", "check_block", "convex_blocks"]
+__all__ = [
+    "LOSSES",
+    "BlockStructure",
+    "BlockTraining",
+    "BlockVerdict",
+    "BlockVisit",
+    "BlockWitness",
+    "check_block",
+    "convex_blocks",
+    "train_blocks",
+]

@@ -49,7 +49,7 @@ def check_block(
     is piecewise linear in the network's output. That network is built without rounding where float64 can hold
     its weights (means become sums, with the number of samples in front), and `jensen.check` decides. Smooth
     losses, and several layers at once, are judged by the rules of `jensen.curvature` and refuted by
-    `jensen.calculus.refute`. What the rules prove goes to `jensen.check` only where a certificate is asked for.
+    `jensen.calculus.refute`. What the rules prove goes to `jensen.check` only if exact=True.
 
     Parameters
     ----------

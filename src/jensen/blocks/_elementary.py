@@ -20,9 +20,8 @@ _LINEAR_MOVES = frozenset(
     name for name in moving if name.rpartition(".")[2] not in ("cat", "concat", "concatenate", "stack")
 )
 _MORE_MOVES = frozenset(("aten.gather", "aten.diagonal", "aten.index_select", "aten.take_along_dim"))
-_RESHAPES = frozenset(
-    f"aten.{name}" for name in "view reshape flatten unflatten squeeze unsqueeze alias clone detach".split()
-)
+_SHAPES = "view reshape flatten unflatten squeeze unsqueeze alias clone detach"
+_RESHAPES = frozenset(f"aten.{name}" for name in _SHAPES.split())
 
 
 def elementary(program: Program) -> Program:
