@@ -11,10 +11,8 @@ from jensen.fit._arrangement import all_gates
 from jensen.fit._generate import fit_network
 from jensen.fit._problem import Problem, make_problem
 from jensen.fit.extensions._batch_norm import fit_batch_norm
-from jensen.fit.extensions._cone_lasso import solve_cone_lasso
 from jensen.fit.extensions._degree_two import fit_polynomial_network, maximise_on_sphere
 from jensen.fit.extensions._gated_nuclear import solve_gated_vectors
-from jensen.fit.extensions._three_layers import all_parallel_patterns, fit_parallel_network
 from jensen.fit.extensions._vector_fit import fit_vector_network
 from jensen.fit.extensions._vector_network import descend_vectors, network_value, random_vector_network
 from jensen.fit.extensions._vector_price import bound_vector_price
@@ -203,64 +201,6 @@ class TestBatchNorm:
         moved = x @ rng.normal(size=(2, 2)) + [3.0, -100.0]
         one, two = (fit_batch_norm(data, y, 0.05, time_limit=60).fit.objective for data in (x, moved))
         assert one == pytest.approx(two, rel=3e-6)
-
-
-class TestThreeLayers:
-    @pytest.mark.parametrize("loss", ["squared", "logistic"])
-    def test_the_cone_programme_agrees_with_an_interior_point_solver(self, loss: str) -> None:
-        cp: Any = pytest.importorskip("cvxpy")
-        rng = np.random.default_rng(6)
-        p, n, k, q = 6, 7, 3, 4
-        y = rng.normal(size=n) if loss == "squared" else rng.choice([-1.0, 1.0], n)
-        problem = make_problem(np.ones((n, 1)), y, 0.03, loss)
-        designs, inside = rng.normal(size=(p, n, k)), rng.normal(size=(p, k))
-        cones = rng.normal(size=(p, q, k))
-        cones *= np.sign(np.einsum("pqk,pk->pq", cones, inside))[:, :, None]
-        cones[0, 1] = 0
-        found = solve_cone_lasso(problem, designs, cones, inside)
-        u = cp.Variable((p, k))
-        o = sum(designs[g] @ u[g] for g in range(p))
-        value = cp.sum_squares(o - y) / 2 if loss == "squared" else cp.sum(cp.logistic(-cp.multiply(y, o)))
-        norm = cp.sum(cp.norm(u, axis=1))
-        programme = cp.Problem(cp.Minimize(value / n + 0.03 * norm), [cones[g] @ u[g] >= 0 for g in range(p)])
-        programme.solve(solver=cp.CLARABEL)
-        assert found.status == "optimal"
-        assert found.objective == pytest.approx(programme.value, rel=1e-6)
-        assert found.lower_bound <= programme.value * (1 + 1e-7)
-        assert (np.einsum("pqk,pk->pq", cones, found.coefficients) >= 0).all()
-
-    @pytest.mark.parametrize("seed", [0, 1])
-    def test_no_descent_ends_below_the_optimum_and_the_best_approaches_it(self, seed: int) -> None:
-        import torch
-
-        rng = np.random.default_rng(seed)
-        n, d, m, strength = 4, 2, 20, 0.05
-        x, y = rng.normal(size=(n, d)), rng.normal(size=n)
-        found = fit_parallel_network(make_problem(x, y, strength), all_parallel_patterns(x, 2))
-        assert found.solution.status == "optimal"
-        data, target = torch.tensor(x), torch.tensor(y)
-
-        def value(z: torch.Tensor, k: int = m, tiny: float = 1e-14) -> torch.Tensor:
-            w, b, c = torch.split(z, [2 * k * d, 2 * k, k])
-            w, b = w.reshape(k, 2, d), b.reshape(k, 2)
-            first = torch.relu(torch.einsum("nd,khd->nkh", data, w))
-            fitted = torch.relu((first * b).sum(2)) @ c
-            paths = c.abs() * torch.sqrt(((w**2).sum(2) * b**2).sum(1) + tiny)
-            return ((fitted - target) ** 2).sum() / (2 * n) + strength * paths.sum()
-
-        network = np.concatenate([found.weights.ravel(), found.middle.ravel(), found.outputs])
-        of_network = float(value(torch.tensor(network), len(found.outputs), 0.0))
-        assert of_network == pytest.approx(found.solution.objective, rel=1e-9)
-        assert found.predict(x).shape == (n,)
-        ends = [descend_any(value, 0.5 * rng.normal(size=m * (2 * d + 3))) for _ in range(STARTS)]
-        assert min(ends) >= found.solution.lower_bound
-        assert min(ends) <= found.solution.objective * 1.1
-        # Starting at the optimum, descent stays there.
-        room = m - len(found.outputs)
-        assert room >= 0
-        parts = [found.weights.reshape(-1, 2 * d), found.middle, found.outputs[:, None]]
-        start = np.concatenate([np.pad(part, ((0, room), (0, 0))).ravel() for part in parts])
-        assert descend_any(value, start) >= found.solution.lower_bound
 
 
 class TestWasserstein:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_fit_extensions import descend_any
 
 from jensen.errors import ArgumentError
 from jensen.fit import all_gates, fit_batch_norm_after, network_gates
-from tests.test_fit_extensions import descend_any
 
 Floats = NDArray[np.float64]
 STRENGTH = 0.05

@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
     from jensen.fit.extensions._degree_two import PolynomialFit, fit_polynomial_network
     from jensen.fit.extensions._gated_nuclear import GatedVectors, solve_gated_vectors
-    from jensen.fit.extensions._three_layers import (
-        ParallelFit,
+    from jensen.fit.extensions._parallel_fit import ParallelFit, fit_parallel_network
+    from jensen.fit.extensions._parallel_network import ParallelNetwork, random_parallel_network
+    from jensen.fit.extensions._parallel_patterns import (
         ParallelPatterns,
         all_parallel_patterns,
-        fit_parallel_network,
+        join_parallel_patterns,
+        network_parallel_patterns,
     )
     from jensen.fit.extensions._vector_fit import VectorFit, fit_vector_network
     from jensen.fit.extensions._wasserstein import Critic, GeneratorFit, evaluate_critic, fit_generator
@@ -69,11 +71,13 @@ _HOMES = {
     "extensions._cone_lasso": ("ConeSolution", "solve_cone_lasso"),
     "extensions._degree_two": ("PolynomialFit", "fit_polynomial_network"),
     "extensions._gated_nuclear": ("GatedVectors", "solve_gated_vectors"),
-    "extensions._three_layers": (
-        "ParallelFit",
+    "extensions._parallel_fit": ("ParallelFit", "fit_parallel_network"),
+    "extensions._parallel_network": ("ParallelNetwork", "random_parallel_network"),
+    "extensions._parallel_patterns": (
         "ParallelPatterns",
         "all_parallel_patterns",
-        "fit_parallel_network",
+        "join_parallel_patterns",
+        "network_parallel_patterns",
     ),
     "extensions._vector_fit": ("VectorFit", "fit_vector_network"),
     "extensions._wasserstein": ("Critic", "GeneratorFit", "evaluate_critic", "fit_generator"),
@@ -102,6 +106,7 @@ __all__ = [
     "Loss",
     "Multinomial",
     "ParallelFit",
+    "ParallelNetwork",
     "ParallelPatterns",
     "PolynomialFit",
     "PriceBound",
@@ -131,10 +136,13 @@ __all__ = [
     "fit_polynomial_network",
     "fit_vector_network",
     "gaussian_gates",
+    "join_parallel_patterns",
     "make_problem",
     "merge_neurons",
     "network_gates",
+    "network_parallel_patterns",
     "neurons_of",
+    "random_parallel_network",
     "read_network",
     "regularisation_path",
     "solve_cone_lasso",
