@@ -77,7 +77,7 @@ def problems(draw: st.DrawFn) -> tuple[Floats, Floats]:
 
 
 @given(problems(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_bound_is_above_the_exact_maximum_and_close(problem: tuple[Floats, Floats], steps: bool) -> None:
     x, r = problem
     square = exact_square(x, r)
@@ -95,6 +95,14 @@ def test_bound_is_above_the_exact_maximum_and_close(problem: tuple[Floats, Float
     else:
         assert len(bound.neurons) == 0
         assert 0 <= bound.upper <= 1e-9 * (np.abs(r) @ np.linalg.norm(x, axis=1))
+
+
+def test_a_maximum_of_zero_ends_where_rounding_does() -> None:
+    x, r = np.array([[2.0, -2.0], [-2.0, -2.0], [4.0, -4.0]]), np.array([-2.0, 0.0, 1.0])
+    for limit in (None, 3600.0):
+        bound = bound_price(x, r, count=0, tolerance=1e-9, time_limit=limit)
+        assert bound.status == "inaccurate"
+        assert 0 <= bound.upper < 1e-9
 
 
 @given(problems())

@@ -132,9 +132,11 @@ class _Search:
             Tree(data.raised, data.lowered, data.rank, data.total),
             Tree(data.lowered, data.raised, data.rank, data.total),
         ]
+        floor = data.unscale(_FLOOR * data.total)
         while True:
-            direct = limit == np.inf or upper <= (1 + _NEAR) * self.goal
-            status = self.explore(trees, self.goal if direct else (upper + self.goal) / 2, begin + limit)
+            goal = max(self.goal, floor)  # a maximum of zero has no relative accuracy
+            direct = limit == np.inf or upper <= (1 + _NEAR) * goal
+            status = self.explore(trees, goal if direct else (upper + goal) / 2, begin + limit)
             if status is not None:
                 return upper, status
             upper = min(upper, data.unscale(max(tree.upper for tree in trees)))
