@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jensen import fit, minimize, nn, training
-    from jensen.calculus import Atom, Curvature, curvature, register_atom
+    from jensen.calculus import Atom, Counterexample, Curvature, curvature, refute, register_atom
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
         ArgumentError,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from jensen.verifier import Certificate, Verification, verify
 
 _HOMES = {
-    "jensen.calculus": ("Atom", "Curvature", "curvature", "register_atom"),
+    "jensen.calculus": ("Atom", "Counterexample", "Curvature", "curvature", "refute", "register_atom"),
     "jensen.certify": ("NeuronReport", "Progress", "StageReport", "Verdict", "Witness", "check"),
     "jensen.errors": (
         "ArgumentError",
@@ -91,6 +91,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "CertificateFileError",
+    "Counterexample",
     "Curvature",
     "Domain",
     "DomainError",
@@ -128,6 +129,7 @@ __all__ = [
     "plot_regions",
     "plot_verdict",
     "plot_witness",
+    "refute",
     "regions",
     "register_atom",
     "save_network",

@@ -103,9 +103,8 @@ def refute(found: Curvature, output: int = 0, seed: int = 0, seconds: float = 1.
     Examples
     --------
     >>> import jensen, torch
-    >>> from jensen.calculus import refute
     >>> found = jensen.curvature(lambda x: (x.square() - 1).square().sum(), torch.ones(1))
-    >>> refute(found).violation > 0
+    >>> jensen.refute(found).violation > 0
     True
     """
     search = _Search(found, output)
