@@ -14,10 +14,10 @@ from torch import nn
 
 from jensen.blocks._lowering import BlockNetwork, lower_block
 from jensen.blocks._objective import LossLike, Objective, objective
+from jensen.blocks._rules import analysed
 from jensen.blocks._verdict import BlockVerdict, BlockWitness, Exact
-from jensen.calculus import Analysis, Curvature, analyse, refute
-from jensen.calculus._curvature import described, sign_between
-from jensen.calculus._value import AFFINE, Value, constant
+from jensen.calculus import Curvature, refute
+from jensen.calculus._curvature import described
 from jensen.certify import Verdict, Witness, check
 from jensen.certify._arguments import check_seconds
 from jensen.errors import CertificateError, DomainError, NetworkError, UnsupportedOperatorError
@@ -114,12 +114,16 @@ def decide(
     """Decide for a loss that was traced before; see `check_block`."""
     began = perf_counter()
     where = as_block_domain(posed, block, domain)
-    analysis = _analysed(posed, block, where)
-    found = described(analysis, tuple(block))
-    by_rules = found.kind in ("constant", "affine", "convex") and not found.conditions
+    found = described(analysed(posed.program, block, posed.values, where), tuple(block))
+    if not _proves(found):
+        # Written out, losses of which the calculus knows nothing fall apart into what it knows.
+        other = described(analysed(posed.elementary, block, posed.values, where), tuple(block))
+        found = other if _proves(other) else found
+    by_rules = _proves(found)
     base = BlockVerdict("unknown", tuple(block), "", found, None, None, None, "", 0.0)
     if by_rules:
-        base = replace(base, kind="convex", proof="rules")
+        own = f"by registered rules for {', '.join(found.registered)}" if found.registered else ""
+        base = replace(base, kind="convex", proof="rules", reason=own)
     if found.kind == "constant" or (by_rules and not exact):
         return _timed(base, began)
     try:
@@ -171,17 +175,8 @@ def as_block_domain(posed: Objective, block: Sequence[str], domain: BlockDomain)
     return Box(np.concatenate(low), np.concatenate(high))
 
 
-def _analysed(posed: Objective, block: Sequence[str], where: Domain) -> Analysis:
-    """Apply the rules of the calculus, the parameters that are held having their own signs."""
-    values = {leaf.name: constant(posed.values[leaf.label]) for leaf in posed.program.leaves}
-    lo, hi = where.bounds(posed.size(block))
-    start = 0
-    for leaf in posed.leaves(block):
-        stop = start + leaf.size
-        curvature = np.full(leaf.shape, AFFINE, dtype=np.int8)
-        values[leaf.name] = Value(sign_between(leaf, lo[start:stop], hi[start:stop]), curvature)
-        start = stop
-    return analyse(posed.program, values)
+def _proves(found: Curvature) -> bool:
+    return found.kind in ("constant", "affine", "convex") and not found.conditions
 
 
 def _judged(

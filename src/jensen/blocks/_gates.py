@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from jensen.calculus import analyse
-from jensen.calculus._value import AFFINE, ANY_SIGN, CONSTANT, Value, constant
+from jensen.blocks._elementary import elementary
+from jensen.blocks._rules import analysed
 from jensen.network import FloatArray
 from jensen.program import Leaf, Name, Node, Program, substituted
 from jensen.program._evaluate import applied
@@ -49,15 +49,11 @@ def gated(program: Program, count: int, block: Sequence[str]) -> tuple[Program, 
 
 def is_convex(program: Program, block: Sequence[str], values: Values | None) -> bool:
     """Whether the rules prove a program convex in a block, at given values of the rest or at any (None)."""
-    known: dict[str, Value] = {}
-    for leaf in program.leaves:
-        if leaf.label in block or values is None or leaf.label not in values:
-            curvature = AFFINE if leaf.label in block else CONSTANT
-            sign = np.full(leaf.shape, ANY_SIGN, dtype=np.int8)
-            known[leaf.name] = Value(sign, np.full(leaf.shape, curvature, dtype=np.int8))
-        else:
-            known[leaf.name] = constant(values[leaf.label])
-    analysis = analyse(program, known)
+    return _proved(program, block, values) or _proved(elementary(program), block, values)
+
+
+def _proved(program: Program, block: Sequence[str], values: Values | None) -> bool:
+    analysis = analysed(program, block, values)
     bends = {output.kind() for output in analysis.outputs}
     return bends <= {"constant", "affine", "convex"} and not analysis.conditions
 

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from jensen.blocks._objective import Objective
+from jensen.blocks._rules import analysed
 from jensen.blocks._scaled import Scaled, common, constant_at
+from jensen.calculus._value import NEGATIVE, Value, has
 from jensen.errors import NetworkError, UnsupportedOperatorError
 from jensen.network import FloatArray, ReLUNetwork
 from jensen.network._lowered import measured
-from jensen.network.lowering import _linear, _tensor
+from jensen.network.lowering import _linear, _piecewise, _tensor
 from jensen.network.lowering._aten import Call, unsupported
 from jensen.network.lowering._aten_shape import register as moving
 from jensen.network.lowering._aten_table import HANDLERS
@@ -27,12 +29,13 @@ from jensen.network.lowering._tensor import Tensor
 from jensen.program import Node, substituted
 from jensen.program._evaluate import applied
 
-_ALSO = "relu leaky_relu prelu abs neg sum matmul mm mv bmm dot mul div gather"
+_ALSO = "prelu neg sum matmul mm mv bmm dot mul div gather"
 _HOMOGENEOUS = frozenset((*moving, *(f"aten.{name}" for name in _ALSO.split())))
 """Operators of one symbolic argument that let a positive factor pass."""
 _ADDING = frozenset(("aten.add", "aten.sub", "aten.cat", "aten.stack"))
 _KEEPING = frozenset((*moving, "aten.relu", "aten.abs", "aten.neg", "aten.gather"))
 """Operators that round no constant."""
+_SLOPES = {"aten.relu": 0.0, "aten.leaky_relu": 0.01, "aten.abs": -1.0}
 _CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d")
 
 
@@ -80,6 +83,7 @@ class _Lowering:
     def __init__(self, objective: Objective, block: Sequence[str]) -> None:
         self.objective, self.block = objective, tuple(block)
         self.program = objective.elementary
+        self.signs = analysed(self.program, block, objective.values).values
         self.tape = Tape(objective.size(block))
         self.env: dict[str, Any] = {k: torch.tensor(v) for k, v in self.program.constants.items()}
         for leaf in self.program.leaves:
@@ -121,6 +125,8 @@ class _Lowering:
     def _step(self, node: Node, args: dict[str, Any]) -> Any:
         if node.operator == "_operator.getitem":
             return args["a"][args["b"]]
+        if node.packet in _SLOPES and isinstance(args["self"], Scaled):
+            return self._activated(node, args)
         special = _SPECIAL.get(node.packet)
         if special is not None:
             found = special(node, args)
@@ -146,6 +152,17 @@ class _Lowering:
         if isinstance(result, (list, tuple)):
             return [Scaled(part, scale) if isinstance(part, Tensor) else part for part in result]
         return Scaled(result, scale) if isinstance(result, Tensor) else result
+
+    def _activated(self, node: Node, args: Mapping[str, Any]) -> Scaled:
+        """Bend entries at zero, except those that are known never to be negative."""
+        given: Scaled = args["self"]
+        slope = _SLOPES[node.packet]
+        if node.packet == "aten.leaky_relu":
+            slope = float(args.get("negative_slope", slope))
+        known = self.signs[node.args["self"].name]
+        assert isinstance(known, Value)
+        slopes = np.where(has(known.sign, NEGATIVE), slope, 1.0)
+        return Scaled(_piecewise.activate(given.tensor, slopes), given.scale)
 
 
 def _mapped(value: Any, change: Callable[[Scaled], Any]) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from jensen.blocks._lowering import lower_block
 from jensen.blocks._objective import Objective
+from jensen.errors import ArgumentError
 from jensen.minimize import argmin
 
 NEWTON_SIZE = 600
@@ -96,7 +97,7 @@ def _with_gradient(function: Function, x: torch.Tensor) -> tuple[float, torch.Te
     moving = x.detach().clone().requires_grad_(True)
     value = function(moving)
     (gradient,) = torch.autograd.grad(value, moving)
-    return float(value), gradient
+    return value.item(), gradient
 
 
 def line_search(
@@ -137,7 +138,11 @@ def linear_minimum(objective: Objective, block: Sequence[str]) -> Solution | Non
     None where the loss has no minimum that the solver reaches.
     """
     lowered = lower_block(objective, block)
-    minimum = argmin(lowered.network, method="lp", assume_convex=True)
+    try:
+        minimum = argmin(lowered.network, method="lp", assume_convex=True)
+    except ArgumentError:
+        # Not by the signs of its weights: an absolute value of what is never negative, for instance.
+        minimum = argmin(lowered.network, method="cuts", assume_convex=True)
     if not np.isfinite(minimum.point).all():
         return None
     return Solution(torch.from_numpy(np.array(minimum.point)), minimum.gap * float(lowered.scale))

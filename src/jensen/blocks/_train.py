@@ -189,7 +189,7 @@ def own_blocks(model: nn.Module) -> list[tuple[str, ...]]:
 def _store(model: nn.Module, values: dict[str, FloatArray]) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(values[name]))
+            parameter.copy_(torch.tensor(values[name]))
 
 
 class _Block:

@@ -1,0 +1,131 @@
+"""Training block by block: the loss never rises, and convex blocks end at their minimum."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jensen.blocks import LOSSES, BlockVisit, train_blocks
+from jensen.errors import ArgumentError
+
+
+def net(outputs: int = 1, hidden: int = 5) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Linear(hidden, outputs)).double()
+
+
+def table(classes: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(40, 3, generator=generator, dtype=torch.float64)
+    y = x[:, 0].abs() - x[:, 1] + 0.3 * torch.randn(40, generator=generator, dtype=torch.float64)
+    return x, (y > 0.5).long() if classes else y
+
+
+def features(model: nn.Sequential, x: torch.Tensor) -> np.ndarray[Any, Any]:
+    with torch.no_grad():
+        h = model[1](model[0](x))
+    return np.column_stack([h.numpy(), np.ones(len(h))])
+
+
+@pytest.mark.parametrize("name", ["squared", "absolute", "hinge", "logistic", "pinball", "cross_entropy"])
+def test_the_loss_never_rises_and_the_record_is_true(name: str) -> None:
+    model = net(2 if name == "cross_entropy" else 1)
+    x, y = table(name == "cross_entropy")
+    target = y.sign() if name in ("hinge", "logistic") else y
+    seen: list[BlockVisit] = []
+    run = train_blocks(model, name, (x, target), sweeps=4, callback=seen.append)
+    losses = [run.start, *(visit.loss for visit in run.visits)]
+    assert all(b <= a for a, b in itertools.pairwise(losses))
+    assert run.loss < 0.9 * run.start
+    assert list(run.visits) == seen
+    with torch.no_grad():
+        assert LOSSES[name](model(x), target).item() == pytest.approx(run.loss, rel=1e-9, abs=1e-12)
+    methods = {visit.block: visit.method for visit in run.visits}
+    assert methods == {("2.weight", "2.bias"): "solved", ("0.weight", "0.bias"): "gates held"}
+
+
+def test_the_last_layer_is_solved_as_by_cvxpy() -> None:
+    x, y = table()
+    w = cp.Variable(6)
+    objectives = {
+        "squared": lambda r: cp.sum_squares(r) / 40,
+        "absolute": lambda r: cp.norm1(r) / 40,
+        "pinball": lambda r: cp.sum(cp.maximum(0.125 * r, -0.875 * r)) / 40,
+    }
+    for name, function in objectives.items():
+        model = net()
+        problem = cp.Problem(cp.Minimize(function(features(model, x) @ w - y.numpy())))
+        problem.solve()
+        run = train_blocks(model, name, (x, y), ["2"], sweeps=2)
+        assert run.loss == pytest.approx(problem.value, rel=1e-5)
+        assert run.visits[-1].gap < 1e-6
+        assert run.reason == "converged"
+
+
+def test_cross_entropy_with_decay_reaches_a_stationary_point_of_the_last_layer() -> None:
+    x, classes = table(True)
+    model = net(2)
+    run = train_blocks(model, "cross_entropy", (x, classes), ["2"], decay=0.01, sweeps=3)
+    loss = LOSSES["cross_entropy"](model(x), classes)
+    loss = loss + 0.005 * sum(p.square().sum() for p in model.parameters())
+    assert loss.item() == pytest.approx(run.loss)
+    gradients = torch.autograd.grad(loss, [model[2].weight, model[2].bias])
+    assert max(float(g.abs().max()) for g in gradients) < 1e-4
+
+
+def test_first_layer_that_is_convex_is_solved() -> None:
+    """Nonnegative output weights and targets far below: |f - y| = f - y is convex in the first layer."""
+    x, y = table()
+    model = net()
+    with torch.no_grad():
+        model[2].weight.abs_()
+        model[2].bias.zero_()
+    run = train_blocks(model, "absolute", (x, -y.abs() - 1), ["0"], sweeps=2)
+    assert run.visits[0].method == "solved"
+    with torch.no_grad():
+        assert model[1](model[0](x)).abs().max().item() < 1e-9
+    assert run.loss == pytest.approx(float((y.abs() + 1).mean()))
+
+
+def test_other_activations_descend() -> None:
+    x, y = table()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    run = train_blocks(model, "squared", (x, y), sweeps=3)
+    assert {visit.method for visit in run.visits} == {"solved", "descent"}
+    assert run.loss < 0.5 * run.start
+
+
+def test_deep_and_leaky_networks() -> None:
+    x, y = table()
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 8), nn.LeakyReLU(0.1), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)]
+    run = train_blocks(nn.Sequential(*layers), "squared", (x, y), sweeps=5)
+    assert [visit.method for visit in run.visits[:3]] == ["solved", "gates held", "gates held"]
+    assert run.loss < 0.5 * run.start
+
+
+def test_limits_and_bad_arguments() -> None:
+    x, y = table()
+    assert train_blocks(net(), "squared", (x, y), time_limit=1e-9).reason == "time_limit"
+
+    def stop(visit: BlockVisit) -> None:
+        raise KeyboardInterrupt
+
+    model = net()
+    run = train_blocks(model, "squared", (x, y), callback=stop)
+    assert run.reason == "interrupted"
+    with torch.no_grad():
+        assert LOSSES["squared"](model(x), y).item() == pytest.approx(run.loss)
+    with pytest.raises(ArgumentError, match="decay must be 0"):
+        train_blocks(net(), "absolute", (x, y), decay=0.1)
+    with pytest.raises(ArgumentError, match="no block"):
+        train_blocks(net(), "absolute", (x, y), [])
+    with pytest.raises(ArgumentError, match="sweeps"):
+        train_blocks(net(), "absolute", (x, y), sweeps=0)
