@@ -309,3 +309,17 @@ def test_planted_equations(seed: int, thin: float) -> None:
     z = (inner - flat.origin) @ flat.basis
     np.testing.assert_allclose(flat.origin + z @ flat.basis.T, np.stack([inner, inner]), atol=1e-9)
     assert (flat.right - z @ flat.rows.T).min() > 0
+
+
+@pytest.mark.parametrize("width", [1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("seed", range(3))
+def test_thin_polytopes(seed: int, width: float) -> None:
+    """A slab so thin that steps towards its middle would end all progress."""
+    torch.manual_seed(seed)
+    f, rng = FICNN(3, (8, 6)).double(), np.random.default_rng(seed)
+    a, C = rng.normal(size=3), rng.normal(size=(2, 3))
+    slab = Polytope(np.vstack([a, -a, C, np.eye(3), -np.eye(3)]), [width, 0.0, *[0.5] * 2, *[1.0] * 6])
+    found, truth = minimize_batch(f, slab, method="bundle", max_iterations=100), argmin(f, slab).value
+    assert bool(found.converged.all())
+    assert float(found.lower_bound) - 1e-9 <= truth <= float(found.value) + 1e-9
+    assert (slab.A @ found.point[0].numpy() - slab.b).max() <= 1e-12

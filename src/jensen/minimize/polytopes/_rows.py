@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+_ACROSS = 4
+"""How often a point is moved across the row that it breaks most."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -41,7 +44,14 @@ class Rows:
         return G, torch.cat([self.b, -self.lo[:, below], self.hi[:, above]], 1)
 
     def pulled_inside(self, y: Tensor) -> Tensor:
-        """Move points towards the inner ones as far as the constraints demand."""
+        """Move points to where they obey the constraints: across rows, then towards the inner points.
+
+        Where a polytope is thin, or the inner point is close to a row, the way towards it would be long.
+        """
+        for _ in range(_ACROSS if len(self.A) else 0):
+            y = torch.minimum(torch.maximum(y, self.lo), self.hi)
+            most, row = (y @ self.A.mT - self.b).max(1)
+            y = y - most.clamp_min(0.0)[:, None] * self.A[row]
         excess = torch.cat([y @ self.A.mT - self.b, self.lo - y, y - self.hi], 1)
         room = torch.cat([self.b - self.inner @ self.A.mT, self.inner - self.lo, self.hi - self.inner], 1)
         share = torch.where(excess > 0, excess / (excess + room), 0.0).amax(1, keepdim=True)
