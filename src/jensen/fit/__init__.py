@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
     from jensen.fit.extensions._degree_two import PolynomialFit, fit_polynomial_network
     from jensen.fit.extensions._gated_nuclear import GatedVectors, solve_gated_vectors
+    from jensen.fit.extensions._mixture_game import MixtureFit, fit_mixture
     from jensen.fit.extensions._parallel_fit import ParallelFit, fit_parallel_network
     from jensen.fit.extensions._parallel_network import ParallelNetwork, random_parallel_network
     from jensen.fit.extensions._parallel_patterns import (
@@ -71,6 +72,7 @@ _HOMES = {
     "extensions._cone_lasso": ("ConeSolution", "solve_cone_lasso"),
     "extensions._degree_two": ("PolynomialFit", "fit_polynomial_network"),
     "extensions._gated_nuclear": ("GatedVectors", "solve_gated_vectors"),
+    "extensions._mixture_game": ("MixtureFit", "fit_mixture"),
     "extensions._parallel_fit": ("ParallelFit", "fit_parallel_network"),
     "extensions._parallel_network": ("ParallelNetwork", "random_parallel_network"),
     "extensions._parallel_patterns": (
@@ -104,6 +106,7 @@ __all__ = [
     "Line",
     "Logistic",
     "Loss",
+    "MixtureFit",
     "Multinomial",
     "ParallelFit",
     "ParallelNetwork",
@@ -131,6 +134,7 @@ __all__ = [
     "fit_frank_wolfe",
     "fit_generator",
     "fit_incremental",
+    "fit_mixture",
     "fit_network",
     "fit_parallel_network",
     "fit_polynomial_network",

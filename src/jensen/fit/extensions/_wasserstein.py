@@ -14,7 +14,8 @@ homogeneously, so that the maximum is 0 if the critic, max |mean sigma(x . w) - 
 * ReLU: for a given generator the critic is the price of neurons on all samples, which is bounded by branch
   and bound. As mean relu(x . w) is the support function of a zonotope, the constraint says that two
   zonotopes are within beta of one another: one half of it is convex in W, the other is not. So a
-  generator can be certified, but no optimum over W is claimed.
+  generator can be certified, but no optimum over W is claimed. (See `fit_mixture` for a generator against
+  which the game is convex-concave.)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from jensen.fit._losses import Floats
 from jensen.fit._patterns import as_data
 from jensen.fit._price_bound import bound_price
 from jensen.fit.extensions._numbers import positive
+from jensen.network._numbers import as_floats
 
 Discriminator: TypeAlias = Literal["linear", "quadratic", "relu"]
 
@@ -73,11 +75,27 @@ class GeneratorFit:
     critic: Critic
 
 
-def _two_samples(x: object, generated: object) -> tuple[Floats, Floats]:
+def two_samples(x: object, generated: object) -> tuple[Floats, Floats]:
+    """Check two data matrices with the same columns.
+
+    Raises
+    ------
+    ArgumentError
+        If they are none.
+    """
     one, two = as_data(x), as_data(generated)
     if one.shape[1] != two.shape[1]:
         raise ArgumentError(f"samples have {one.shape[1]} and {two.shape[1]} columns; they must agree")
     return one, two
+
+
+def _probabilities(values: object, m: int) -> Floats:
+    if values is None:
+        return np.full(m, 1 / m)
+    p = as_floats(values, "probabilities", ArgumentError)
+    if p.shape != (m,) or not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0:
+        raise ArgumentError(f"probabilities must be {m} nonnegative numbers, not all zero")
+    return np.asarray(p / p.sum())
 
 
 def evaluate_critic(
@@ -85,6 +103,7 @@ def evaluate_critic(
     generated: object,
     discriminator: Discriminator,
     *,
+    probabilities: object = None,
     tolerance: float = 1e-6,
     time_limit: float | None = None,
 ) -> Critic:
@@ -96,6 +115,8 @@ def evaluate_critic(
         Real samples.
     generated : (m, d) array
     discriminator : {"linear", "quadratic", "relu"}
+    probabilities : (m,) array, optional
+        Of the generated samples: nonnegative, normalised to sum 1. By default all are the same.
     tolerance : float, default 1e-6
         Relative, for ReLU.
     time_limit : float, optional
@@ -106,18 +127,19 @@ def evaluate_critic(
     ArgumentError
         If shapes do not fit, or there is no discriminator of that name.
     """
-    one, two = _two_samples(x, generated)
+    one, two = two_samples(x, generated)
+    p = _probabilities(probabilities, len(two))
     if discriminator == "linear":
-        gap = one.mean(0) - two.mean(0)
+        gap = one.mean(0) - p @ two
         size = float(np.linalg.norm(gap))
         return Critic(size, size, gap / size if size > 0 else gap)
     if discriminator == "quadratic":
-        scale, axes = np.linalg.eigh(one.T @ one / len(one) - two.T @ two / len(two))
+        scale, axes = np.linalg.eigh(one.T @ one / len(one) - (two.T * p) @ two)
         worst = int(np.argmax(np.abs(scale)))
         return Critic(float(abs(scale[worst])), float(abs(scale[worst])), axes[:, worst])
     if discriminator != "relu":
         raise ArgumentError(f"discriminator must be linear, quadratic or relu, got {discriminator!r:.80}")
-    signal = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(two), -1 / len(two))])
+    signal = np.concatenate([np.full(len(one), 1 / len(one)), -p])
     accuracy = positive(tolerance, "tolerance")
     rows = np.concatenate([one, two])
     bound = bound_price(rows, signal, tolerance=accuracy, count=0, time_limit=time_limit)
