@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -81,6 +82,12 @@ class _Atoms:
         self.most = problem.primal(np.zeros(n), 0.0) / problem.regularisation
         self.weights, self.signs = np.zeros((0, d)), np.zeros(0)
         self.hidden, self.c = np.zeros((n, 0)), np.zeros(0)
+
+    def copy(self) -> _Atoms:
+        """Copy what steps change: coefficients in place, the rest by assignment."""
+        other = copy(self)
+        other.c = self.c.copy()
+        return other
 
     @property
     def fitted(self) -> Floats:
@@ -176,6 +183,8 @@ def fit_frank_wolfe(
 ) -> AncestorFit:
     """Train a two-layer ReLU network by conditional gradients.
 
+    Ctrl-C ends the training with the network of the last whole step, without a proof.
+
     Parameters
     ----------
     problem : Problem
@@ -215,36 +224,41 @@ def fit_frank_wolfe(
     deadline = begin + (np.inf if time_limit is None else time_limit)
     atoms, history = _Atoms(problem), []
     status: AncestorStatus = "iteration_limit"
-    for _ in range(most):
-        slopes = clip_slopes(problem, problem.loss.slope(atoms.fitted, problem.y))
-        signal = problem.pull(slopes)
-        new, value = None, atoms.value(atoms.c)
-        for starts in (_STARTS, _THOROUGH):
-            found = search_price(problem.x, signal, starts=starts, rng=rng, count=1, seeds=atoms.weights)
-            price = float(np.abs(signal @ np.maximum(problem.x @ found.T, 0)).max(initial=0.0))
-            guess = problem.scaled_dual(slopes, price)[0]
-            if value - guess > float(wanted) * value:
+    kept = atoms.copy()
+    try:
+        for _ in range(most):
+            kept = atoms.copy()
+            slopes = clip_slopes(problem, problem.loss.slope(atoms.fitted, problem.y))
+            signal = problem.pull(slopes)
+            new, value = None, atoms.value(atoms.c)
+            for starts in (_STARTS, _THOROUGH):
+                found = search_price(problem.x, signal, starts=starts, rng=rng, count=1, seeds=atoms.weights)
+                price = float(np.abs(signal @ np.maximum(problem.x @ found.T, 0)).max(initial=0.0))
+                guess = problem.scaled_dual(slopes, price)[0]
+                if value - guess > float(wanted) * value:
+                    break
+            line = Line(value, 0.0, len(atoms.c), time.perf_counter() - begin)
+            history.append(line)
+            if progress is not None:
+                progress(line)
+            if value - guess <= float(wanted) * value:
+                status = "uncertified"
                 break
-        line = Line(value, 0.0, len(atoms.c), time.perf_counter() - begin)
-        history.append(line)
-        if progress is not None:
-            progress(line)
-        if value - guess <= float(wanted) * value:
-            status = "uncertified"
-            break
-        if time.perf_counter() > deadline:
-            status = "time_limit"
-            break
-        if price > problem.regularisation:
-            sign = -1.0 if signal @ np.maximum(problem.x @ found[0], 0) > 0 else 1.0
-            new = atoms.place(found[0], sign)
-        if step == "corrective":
-            atoms.c = fit_coefficients(problem, atoms.hidden, atoms.c)
-            atoms.keep(atoms.c > 0)
-        elif step == "plain":
-            _step_plain(atoms, new)
-        else:
-            _step_away(atoms, new, signal)
+            if time.perf_counter() > deadline:
+                status = "time_limit"
+                break
+            if price > problem.regularisation:
+                sign = -1.0 if signal @ np.maximum(problem.x @ found[0], 0) > 0 else 1.0
+                new = atoms.place(found[0], sign)
+            if step == "corrective":
+                atoms.c = fit_coefficients(problem, atoms.hidden, atoms.c)
+                atoms.keep(atoms.c > 0)
+            elif step == "plain":
+                _step_plain(atoms, new)
+            else:
+                _step_away(atoms, new, signal)
+    except KeyboardInterrupt:
+        status, certify, atoms = "interrupted", False, kept
     lower = 0.0
     if certify:
         slopes = clip_slopes(problem, problem.loss.slope(atoms.fitted, problem.y))

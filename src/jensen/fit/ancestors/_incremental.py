@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 from scipy.optimize import linprog
@@ -130,6 +131,8 @@ def fit_incremental(
 ) -> AncestorFit:
     """Train a network with one hidden layer by adding a unit at a time.
 
+    Ctrl-C ends the training with the network of the last whole step.
+
     Parameters
     ----------
     problem : Problem
@@ -168,30 +171,35 @@ def fit_incremental(
     growth, history = _Growth(problem, units, as_count(seed, "seed", 0)), []
     lower = 0.0
     status: AncestorStatus = "iteration_limit"
-    for _ in range(most):
-        slopes = growth.optimise()
-        signal, value = problem.pull(slopes), growth.value()
-        w, price, exact = growth.find(signal)
-        if exact:
-            lower = max(lower, problem.scaled_dual(slopes, price)[0])
-        line = Line(value, lower, int((growth.c > 0).sum()), time.perf_counter() - begin)
-        history.append(line)
-        if progress is not None:
-            progress(line)
-        closed = value - problem.scaled_dual(slopes, price)[0] <= float(wanted) * value
-        if closed and units == "relu":
-            upper, w = growth.prove(signal, 0.1 * float(wanted), w, deadline)
-            lower = max(lower, problem.scaled_dual(slopes, upper)[0])
-        if value - lower <= float(wanted) * value:
-            status = "optimal"
-            break
-        if time.perf_counter() > deadline:
-            status = "time_limit"
-            break
-        if not growth.add(w, -1.0 if signal @ growth.outputs(w) > 0 else 1.0):
-            status = "uncertified" if closed else "stalled"
-            break
-    if status != "optimal" and units == "relu":
+    kept = copy(growth)
+    try:
+        for _ in range(most):
+            kept = copy(growth)
+            slopes = growth.optimise()
+            signal, value = problem.pull(slopes), growth.value()
+            w, price, exact = growth.find(signal)
+            if exact:
+                lower = max(lower, problem.scaled_dual(slopes, price)[0])
+            line = Line(value, lower, int((growth.c > 0).sum()), time.perf_counter() - begin)
+            history.append(line)
+            if progress is not None:
+                progress(line)
+            closed = value - problem.scaled_dual(slopes, price)[0] <= float(wanted) * value
+            if closed and units == "relu":
+                upper, w = growth.prove(signal, 0.1 * float(wanted), w, deadline)
+                lower = max(lower, problem.scaled_dual(slopes, upper)[0])
+            if value - lower <= float(wanted) * value:
+                status = "optimal"
+                break
+            if time.perf_counter() > deadline:
+                status = "time_limit"
+                break
+            if not growth.add(w, -1.0 if signal @ growth.outputs(w) > 0 else 1.0):
+                status = "uncertified" if closed else "stalled"
+                break
+    except KeyboardInterrupt:
+        status, growth = "interrupted", kept
+    if status not in ("optimal", "interrupted") and units == "relu":
         slopes = growth.optimise()
         upper, _ = growth.prove(problem.pull(slopes), float(wanted), w, deadline)
         lower = max(lower, problem.scaled_dual(slopes, upper)[0])

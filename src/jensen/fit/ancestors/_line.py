@@ -9,7 +9,9 @@ from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
 
 Units: TypeAlias = Literal["relu", "sign"]
-AncestorStatus: TypeAlias = Literal["optimal", "uncertified", "time_limit", "iteration_limit", "stalled"]
+AncestorStatus: TypeAlias = Literal[
+    "optimal", "uncertified", "time_limit", "iteration_limit", "stalled", "interrupted"
+]
 
 
 @dataclass(frozen=True)

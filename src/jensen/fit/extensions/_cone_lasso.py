@@ -176,6 +176,8 @@ def solve_cone_lasso(
 ) -> ConeSolution:
     """Minimise F(sum_g M_g u_g) + lambda sum_g |u_g| over A_g u_g >= 0.
 
+    Ctrl-C ends it with the best point so far.
+
     Parameters
     ----------
     problem : Problem
@@ -224,33 +226,36 @@ def solve_cone_lasso(
     if not (barrier.inside(u) > 0).all():
         raise ArgumentError("a point is not strictly inside its cone")
     mu = 0.1 * max(zero, 1e-300) / (count + barrier.walls.sum())
-    best, lower, steps = (np.inf, u), (-np.inf, slopes), 0
+    best, lower, steps = (zero, np.zeros_like(u)), (problem.dual(np.zeros(n)), np.zeros(n)), 0
     status: Status = "iteration_limit"
-    while steps < max_iterations:
-        for _ in range(_CENTRE):
-            steps += 1
-            move, slope = barrier.newton(u, mu)
-            if not -slope > 1e-3 * mu:
+    try:
+        while steps < max_iterations:
+            for _ in range(_CENTRE):
+                steps += 1
+                move, slope = barrier.newton(u, mu)
+                if not -slope > 1e-3 * mu:
+                    break
+                step, value = barrier.reach(u, move), barrier.value(u, mu)
+                highest, drop = value + _ROUNDING * abs(value), 1e-4 * slope
+                while step > 1e-12 and not barrier.value(u + step * move, mu) <= highest + step * drop:
+                    step /= 2
+                if step <= 1e-12:
+                    break
+                u = u + step * move
+            value = problem.primal(barrier.push(u), float(barrier.norms(u).sum()))
+            best = (value, u) if value < best[0] else best
+            for trial in (move, np.zeros_like(move)):
+                bound = barrier.bound(u, trial, mu)
+                lower = bound if bound[0] > lower[0] else lower
+            if best[0] - lower[0] <= tolerance * abs(best[0]):
+                status = "optimal"
                 break
-            step, value = barrier.reach(u, move), barrier.value(u, mu)
-            highest = value + _ROUNDING * abs(value)
-            while step > 1e-12 and not barrier.value(u + step * move, mu) <= highest + 1e-4 * step * slope:
-                step /= 2
-            if step <= 1e-12:
+            mu *= _SHRINK
+            if mu < _LEAST * max(zero, 1e-300):
+                status = "inaccurate"
                 break
-            u = u + step * move
-        value = problem.primal(barrier.push(u), float(barrier.norms(u).sum()))
-        best = (value, u) if value < best[0] else best
-        for trial in (move, np.zeros_like(move)):
-            bound = barrier.bound(u, trial, mu)
-            lower = bound if bound[0] > lower[0] else lower
-        if best[0] - lower[0] <= tolerance * abs(best[0]):
-            status = "optimal"
-            break
-        mu *= _SHRINK
-        if mu < _LEAST * max(zero, 1e-300):
-            status = "inaccurate"
-            break
+    except KeyboardInterrupt:
+        status = "interrupted"
     value, u = _without_tiny(barrier, best[1], max(best[0], lower[0] + tolerance * abs(best[0])), zero)
     return ConeSolution(u, barrier.push(u), lower[1], value, lower[0], steps, status)
 

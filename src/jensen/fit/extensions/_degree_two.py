@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.optimize import brentq, minimize
@@ -23,6 +23,8 @@ from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
 from jensen.fit.extensions._numbers import positive
 from jensen.network._numbers import as_count, as_floats
+
+PolynomialStatus: TypeAlias = Literal["optimal", "stalled", "time_limit", "interrupted"]
 
 _STALLED = 5
 
@@ -51,7 +53,7 @@ class PolynomialFit:
     outputs: Floats
     objective: float
     lower_bound: float
-    status: Literal["optimal", "stalled", "time_limit"]
+    status: PolynomialStatus
     rounds: int
 
     @property
@@ -198,6 +200,8 @@ def fit_polynomial_network(
 ) -> PolynomialFit:
     """Train a two-layer network with activation p t^2 + q t + s to global optimality.
 
+    Ctrl-C ends the training with the network of the last whole round.
+
     Parameters
     ----------
     problem : Problem
@@ -228,23 +232,28 @@ def fit_polynomial_network(
     deadline = time.perf_counter() + (np.inf if time_limit is None else positive(time_limit, "time_limit"))
     p, q, s = numbers.tolist()
     run, lower, rounds, idle = _Training(problem, (p, q, s)), -np.inf, 0, 0
-    status: Literal["optimal", "stalled", "time_limit"] = "stalled"
-    while rounds < most and idle < _STALLED:
-        rounds += 1
-        slopes = problem.loss.slope(run.fitted(), problem.y)
-        found, price = run.price(problem.pull(slopes))
-        value, before = run.value(), lower
-        lower = max(lower, problem.scaled_dual(slopes, price)[0])
-        if value - lower <= accuracy * abs(value):
-            status = "optimal"
-            break
-        if time.perf_counter() > deadline:
-            status = "time_limit"
-            break
-        for w, sign in found:
-            run.add(w, sign)
-        run.descend()
-        idle = 0 if run.value() < value * (1 - 1e-12) or lower > before else idle + 1
+    status: PolynomialStatus = "stalled"
+    kept = run.w, run.signs, run.c
+    try:
+        while rounds < most and idle < _STALLED:
+            rounds += 1
+            kept = run.w, run.signs, run.c
+            slopes = problem.loss.slope(run.fitted(), problem.y)
+            found, price = run.price(problem.pull(slopes))
+            value, before = run.value(), lower
+            lower = max(lower, problem.scaled_dual(slopes, price)[0])
+            if value - lower <= accuracy * abs(value):
+                status = "optimal"
+                break
+            if time.perf_counter() > deadline:
+                status = "time_limit"
+                break
+            for w, sign in found:
+                run.add(w, sign)
+            run.descend()
+            idle = 0 if run.value() < value * (1 - 1e-12) or lower > before else idle + 1
+    except KeyboardInterrupt:
+        status, (run.w, run.signs, run.c) = "interrupted", kept
     return PolynomialFit(
         problem, (p, q, s), run.w, run.signs * run.c, run.value(), max(lower, 0.0), status, rounds
     )

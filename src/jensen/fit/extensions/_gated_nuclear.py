@@ -91,7 +91,8 @@ def solve_gated_vectors(
     Returns
     -------
     GatedVectors
-        With status "optimal" or "iteration_limit".
+        With status "optimal" or "iteration_limit"; after a KeyboardInterrupt the best so far, with status
+        "interrupted".
 
     Raises
     ------
@@ -156,16 +157,19 @@ class _Run:
         ahead, momentum, iteration = z, 1.0, 0
         if self.look(z) <= tolerance:
             status, most = "optimal", 0
-        while iteration < most:
-            iteration += 1
-            after = self.shrink(ahead - self.step * self.gradient(self.push(ahead)))
-            change = after - z
-            if float(((ahead - after) * change).sum()) > 0:
-                momentum = 1.0
-            following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-            ahead = after + (momentum - 1) / following * change
-            z, momentum = after, following
-            if iteration % _CHECK == 0 and self.look(z) <= tolerance:
-                status = "optimal"
-                break
+        try:
+            while iteration < most:
+                iteration += 1
+                after = self.shrink(ahead - self.step * self.gradient(self.push(ahead)))
+                change = after - z
+                if float(((ahead - after) * change).sum()) > 0:
+                    momentum = 1.0
+                following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+                ahead = after + (momentum - 1) / following * change
+                z, momentum = after, following
+                if iteration % _CHECK == 0 and self.look(z) <= tolerance:
+                    status = "optimal"
+                    break
+        except KeyboardInterrupt:
+            status = "interrupted"
         return GatedVectors(self.best[1], self.bound[1], self.best[0], self.bound[0], iteration, status)

@@ -34,7 +34,7 @@ from jensen.fit.extensions._vector_polish import polish_vectors
 from jensen.fit.extensions._vector_price import bound_vector_price, search_vector_price
 from jensen.network._numbers import as_count, as_floats
 
-VectorStatus = Literal["optimal", "time_limit", "stalled"]
+VectorStatus = Literal["optimal", "time_limit", "stalled", "interrupted"]
 
 _STEPS = 500
 """L-BFGS steps of a descent."""
@@ -150,8 +150,8 @@ class _Training:
     def improve(self, weights: Floats, outputs: Floats) -> None:
         """Select among neurons, descend, join those of one cell, polish; then drop what is negligible."""
         found = select_vectors(self.problem, weights, outputs)
-        found = descend_vectors(self.problem, *found, steps=_STEPS, deadline=self.deadline)
         self.offer(*found)
+        found = descend_vectors(self.problem, *found, steps=_STEPS, deadline=self.deadline, keep=self.offer)
         for candidate in (join_vectors(self.problem, *found), found):
             before = self.value
             if self.left > 0:
@@ -210,6 +210,8 @@ def fit_vector_network(
 ) -> VectorFit:
     """Train a two-layer ReLU network with vector outputs to global optimality.
 
+    Ctrl-C ends the training with the best network so far.
+
     Parameters
     ----------
     problem : Problem
@@ -237,29 +239,32 @@ def fit_vector_network(
     accuracy = positive(tolerance, "tolerance")
     limit = np.inf if time_limit is None else positive(time_limit, "time_limit")
     run = _Training(problem, accuracy, begin + limit, seed)
-    run.improve(*random_vector_network(problem, neurons, run.rng))
     status: VectorStatus = "time_limit"
     rounds, idle = 0, 0
-    while run.left > 0:
-        rounds += 1
-        before = run.value, run.lower
-        signal = problem.pull(run.slopes())
-        found = search_vector_price(
-            problem.x, signal, starts=_STARTS, rng=run.rng, count=_JOIN, seeds=run.weights
-        )
-        missing = run.violated(found, run.slack)
-        if not len(missing):
-            missing = run.certify()
-            if run.gap <= accuracy:
-                status = "optimal"
+    try:
+        run.improve(*random_vector_network(problem, neurons, run.rng))
+        while run.left > 0:
+            rounds += 1
+            before = run.value, run.lower
+            signal = problem.pull(run.slopes())
+            found = search_vector_price(
+                problem.x, signal, starts=_STARTS, rng=run.rng, count=_JOIN, seeds=run.weights
+            )
+            missing = run.violated(found, run.slack)
+            if not len(missing):
+                missing = run.certify()
+                if run.gap <= accuracy:
+                    status = "optimal"
+                    break
+            none = np.zeros((len(missing), problem.y.shape[1]))
+            run.improve(np.concatenate([run.weights, missing]), np.concatenate([run.outputs, none]))
+            better = run.value < before[0] * (1 - 0.01 * accuracy) or run.lower > before[1]
+            idle = 0 if better else idle + 1
+            if idle >= _STALLED:
+                status = "stalled"
                 break
-        none = np.zeros((len(missing), problem.y.shape[1]))
-        run.improve(np.concatenate([run.weights, missing]), np.concatenate([run.outputs, none]))
-        better = run.value < before[0] * (1 - 0.01 * accuracy) or run.lower > before[1]
-        idle = 0 if better else idle + 1
-        if idle >= _STALLED:
-            status = "stalled"
-            break
+    except KeyboardInterrupt:
+        status, run.deadline = "interrupted", time.perf_counter()
     if not np.isfinite(run.price):
         run.certify()
     return VectorFit(

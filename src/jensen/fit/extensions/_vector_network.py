@@ -6,6 +6,8 @@ A neuron is (w, a) with a in R^c; weight decay (lambda / 2) (|w|^2 + |a|^2) is l
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from scipy.optimize import minimize
@@ -76,7 +78,13 @@ def random_vector_network(problem: Problem, neurons: int, rng: np.random.Generat
 
 
 def descend_vectors(
-    problem: Problem, weights: Floats, outputs: Floats, *, steps: int, deadline: float = np.inf
+    problem: Problem,
+    weights: Floats,
+    outputs: Floats,
+    *,
+    steps: int,
+    deadline: float = np.inf,
+    keep: Callable[[Floats, Floats], object] | None = None,
 ) -> tuple[Floats, Floats]:
     """Run L-BFGS on both layers with weight decay; the best network seen, balanced.
 
@@ -89,6 +97,8 @@ def descend_vectors(
     steps : int
     deadline : float
         On the clock of `time.perf_counter`.
+    keep : callable, optional
+        Given the best network seen at the end, whatever ends the descent: an interrupt as well.
     """
     weights, outputs = balanced_vectors(weights, outputs)
     cut = weights.size
@@ -113,13 +123,22 @@ def descend_vectors(
         return value, gradient + problem.regularisation * z
 
     try:
-        minimize(
-            objective,
-            best[1],
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": steps, "maxfun": 2 * steps, "maxcor": _MEMORY, "ftol": 1e-14, "gtol": 1e-12},
-        )
-    except _OutOfTimeError:
-        return balanced_vectors(best[1][:cut].reshape(weights.shape), best[1][cut:].reshape(outputs.shape))
-    return balanced_vectors(best[1][:cut].reshape(weights.shape), best[1][cut:].reshape(outputs.shape))
+        with suppress(_OutOfTimeError):
+            minimize(
+                objective,
+                best[1],
+                jac=True,
+                method="L-BFGS-B",
+                options={
+                    "maxiter": steps,
+                    "maxfun": 2 * steps,
+                    "maxcor": _MEMORY,
+                    "ftol": 1e-14,
+                    "gtol": 1e-12,
+                },
+            )
+    finally:
+        w, a = best[1][:cut].reshape(weights.shape), best[1][cut:].reshape(outputs.shape)
+        if keep is not None:
+            keep(w, a)
+    return balanced_vectors(w, a)
