@@ -3,8 +3,9 @@
 from jensen.blocks._check import check_block
 from jensen.blocks._losses import LOSSES
 from jensen.blocks._structure import BlockStructure, convex_blocks
-from jensen.blocks._train import BlockTraining, BlockVisit, train_blocks
+from jensen.blocks._train import BlockTraining, train_blocks
 from jensen.blocks._verdict import BlockVerdict, BlockWitness
+from jensen.blocks._visit import BlockVisit
 
 __all__ = [
     "LOSSES",

@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import nn
 
-from jensen.blocks._gates import BlockFunction, fewest_gates, gated, is_convex, states
-from jensen.blocks._lowering import lower_block
-from jensen.blocks._objective import LossLike, Objective, objective
-from jensen.blocks._solvers import (
-    SmoothProblem,
-    Solution,
-    line_search,
-    linear_minimum,
-    quasi_newton,
-)
+from jensen.blocks._alternate import Alternating, Block
+from jensen.blocks._objective import LossLike, objective
+from jensen.blocks._reduce import Reduced
+from jensen.blocks._visit import BlockVisit
 from jensen.certify._arguments import check_seconds
-from jensen.errors import ArgumentError, NetworkError, UnsupportedOperatorError
+from jensen.errors import ArgumentError
 from jensen.network import FloatArray
 from jensen.network._numbers import as_amount, as_count
 
-Method: TypeAlias = Literal["solved", "gates held", "descent"]
-_DESCENT_STEPS = 20
-_TRIES = 12
-_ENOUGH = 0.1
-"""Share of the fall that the convex problem promised with which a step is taken."""
-_LEAST_PULL = 1e-9
-_LOOSE = 1e-5
-"""Gap to which a problem with gates held is solved: it is left again at once."""
-
-
-@dataclass(frozen=True)
-class BlockVisit:
-    """What was done to one block.
-
-    Attributes
-    ----------
-    seconds : float
-        Since training began.
-    sweep : int
-        From 0.
-    block : tuple of str
-    method : {"solved", "gates held", "descent"}
-        "solved": the loss is convex in the block, and was minimised over it. "gates held": the convex problem
-        with the ReLUs in their states was solved, and followed as far as the loss fell. "descent": L-BFGS.
-    loss : float
-        Afterwards, with the decay.
-    gap : float
-        How much lower the convex problem could be: proved for linear programmes, estimated for Newton's
-        method, NaN for L-BFGS.
-    """
-
-    seconds: float
-    sweep: int
-    block: tuple[str, ...]
-    method: Method
-    loss: float
-    gap: float
+Scheme: TypeAlias = Literal["alternate", "reduce"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +51,7 @@ def train_blocks(
     data: Any,
     blocks: Sequence[str | Sequence[str]] | None = None,
     *,
+    scheme: Scheme = "alternate",
     sweeps: int = 100,
     time_limit: float | None = None,
     decay: float = 0.0,
@@ -106,7 +64,9 @@ def train_blocks(
     linear programme where the loss is piecewise linear in it, by Newton's method (L-BFGS for large blocks)
     otherwise. In other blocks the ReLUs that stand in the way are held in their states, which leaves a convex
     problem that agrees with the loss near the present point; its minimiser, drawn towards that point, is
-    taken if the loss falls there. Blocks that gates do not make convex descend by L-BFGS.
+    taken if the loss falls there. Where it does not, and in blocks that gates do not make convex, a few steps
+    of L-BFGS are made. With `scheme="reduce"` one convex block is eliminated instead: L-BFGS goes down in all
+    others together, on the loss that is left when that block is solved at every point.
 
     Parameters
     ----------
@@ -115,8 +75,10 @@ def train_blocks(
     blocks : sequence of (str or sequence of str), optional
         Names of modules or parameters. By default one block for every module with parameters of its own, the
         last one first.
+    scheme : {"alternate", "reduce"}
+        "reduce" needs a smooth loss, and eliminates the first of the blocks in which the loss is convex.
     sweeps : int
-        Times that every block is visited, at most.
+        Times that every block is visited, at most; of "reduce", times that ten steps of L-BFGS are made.
     time_limit : float, optional
         Seconds.
     decay : float
@@ -141,7 +103,9 @@ def train_blocks(
 
     Notes
     -----
-    With squared loss and gates held this is the Levenberg-Marquardt method on a layer.
+    With squared loss and gates held this is the Levenberg-Marquardt method on a layer. To eliminate variables
+    in which the problem is easy is known as variable projection (Golub and Pereyra, "The differentiation of
+    pseudo-inverses and nonlinear least squares problems whose variables separate", 1973).
 
     Examples
     --------
@@ -158,7 +122,13 @@ def train_blocks(
     named = own_blocks(model) if blocks is None else [posed.chosen(part) for part in blocks]
     if not named:
         raise ArgumentError("there is no block to train")
-    run = _Run(posed, [_Block(posed, block, decay) for block in named], decay, tolerance)
+    if scheme not in ("alternate", "reduce"):
+        raise ArgumentError(f'scheme must be "alternate" or "reduce", got {scheme!r:.80}')
+    run: Alternating | Reduced
+    if scheme == "alternate":
+        run = Alternating(posed, [Block(posed, block, decay) for block in named], decay, tolerance)
+    else:
+        run = Reduced(posed, named, decay, tolerance)
     start = run.loss
     reason = "sweeps"
     visits: list[BlockVisit] = []
@@ -190,94 +160,3 @@ def _store(model: nn.Module, values: dict[str, FloatArray]) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.tensor(values[name]))
-
-
-class _Block:
-    """How a block is treated, as far as it does not depend on the other parameters."""
-
-    def __init__(self, posed: Objective, names: tuple[str, ...], decay: float) -> None:
-        self.names = names
-        self.count = fewest_gates(posed.program, names)
-        self.program, self.gates = gated(posed.program, self.count or 0, names)
-        # Gates that are all open stand for any others: what is piecewise linear does not depend on them.
-        extra = self.program.leaves[len(posed.program.leaves) :]
-        opened = {leaf.label: np.ones(leaf.shape) for leaf in extra}
-        try:
-            lower_block(Objective(self.program, {**posed.values, **opened}), names)
-            self.linear = self.count is not None
-        except (UnsupportedOperatorError, NetworkError):
-            self.linear = False
-        if self.linear and decay:
-            raise ArgumentError(
-                f"the loss is piecewise linear in {', '.join(names)}, where decay must be 0; "
-                "add what keeps the weights small to the loss itself, as a sum of absolute values"
-            )
-        self.pull = 1e-2
-
-
-class _Run:
-    def __init__(self, posed: Objective, blocks: Sequence[_Block], decay: float, tolerance: float) -> None:
-        self.posed, self.blocks, self.decay, self.tolerance = posed, blocks, decay, tolerance
-        self.values: dict[str, FloatArray] = dict(posed.values)
-        self.converged = False
-        self.loss = posed.value() + decay / 2 * sum(float(np.square(v).sum()) for v in self.values.values())
-
-    def visits(self, sweeps: int, began: float) -> Iterator[BlockVisit]:
-        """Visit all blocks in turn until nothing changes."""
-        for sweep in range(sweeps):
-            before = self.loss
-            for block in self.blocks:
-                method, gap = self.visit(block)
-                yield BlockVisit(perf_counter() - began, sweep, block.names, method, self.loss, gap)
-            if before - self.loss <= self.tolerance * abs(before):
-                self.converged = True
-                return
-
-    def visit(self, block: _Block) -> tuple[Method, float]:
-        """Lower the loss in one block."""
-        true = BlockFunction(self.posed.program, block.names, self.values, self.decay)
-        method: Method = "descent"
-        if block.count == 0 or is_convex(self.posed.program, block.names, self.values):
-            method = "solved"
-            found = self._solved(block, true)
-        elif block.count is not None:
-            method = "gates held"
-            found = self._held(block, true)
-        else:
-            found = quasi_newton(true, true.start, _DESCENT_STEPS)
-        self._move(block, true, found.point)
-        return method, found.gap
-
-    def _move(self, block: _Block, true: BlockFunction, point: torch.Tensor) -> None:
-        """Take a point if the loss is lower there."""
-        value = true.value(point)
-        if not value < self.loss:
-            return
-        self.loss = value
-        self.values.update(self.posed.split(block.names, point.detach().numpy()))
-
-    def _solved(self, block: _Block, true: BlockFunction) -> Solution:
-        objective = Objective(self.posed.program, self.values)
-        found = linear_minimum(objective, block.names) if block.linear else None
-        return SmoothProblem(true, true.start).minimum(self.tolerance) if found is None else found
-
-    def _held(self, block: _Block, true: BlockFunction) -> Solution:
-        """Solve the problem that the gates leave, and follow it as far as the loss falls."""
-        values = {**self.values, **states(self.posed.program, block.gates, self.values)}
-        if block.linear:
-            found = linear_minimum(Objective(block.program, values), block.names)
-            if found is None:
-                return Solution(true.start, float("nan"))
-            step = found.point - true.start
-            share = line_search(true, true.start, step, self.loss)
-            return Solution(true.start + share * step, found.gap)
-        held = BlockFunction(block.program, block.names, values, self.decay)
-        problem = SmoothProblem(held, held.start)
-        for _ in range(_TRIES):
-            found = problem.minimum(max(self.tolerance, _LOOSE), block.pull)
-            fall, promised = self.loss - true.value(found.point), self.loss - held.value(found.point)
-            if fall > _ENOUGH * promised > 0:
-                block.pull = max(block.pull / 3, _LEAST_PULL)
-                return found
-            block.pull *= 4
-        return Solution(true.start, float("nan"))
