@@ -97,3 +97,9 @@ def balanced(weights: Floats, outputs: Floats) -> tuple[Floats, Floats]:
     used = (norms > 0) & (outputs != 0)
     root = np.sqrt(norms[used] * np.abs(outputs[used]))
     return weights[used] * (root / norms[used])[:, None], np.sign(outputs[used]) * root
+
+
+def objective_of(problem: Problem, weights: Floats, outputs: Floats) -> float:
+    """Objective of a network, in plain float64."""
+    fitted = np.maximum(problem.x @ weights.T, 0) @ outputs
+    return problem.primal(fitted, float(np.linalg.norm(weights, axis=1) @ np.abs(outputs)))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jensen.errors import ArgumentError
+from jensen.fit._anneal import Slides, random_starts
 from jensen.fit._certified import certified_dual, certified_objective, clip_slopes, require_scalar
-from jensen.fit._descend import balanced, descend, random_network
+from jensen.fit._descend import balanced, descend, objective_of
 from jensen.fit._fixed import solve_relu
 from jensen.fit._losses import Floats
 from jensen.fit._network import coefficients_of, merge_neurons, neurons_of, read_network
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WARM_STEPS = 300
-"""L-BFGS steps from a random network."""
-_SLIDE_STEPS = 60
-"""L-BFGS steps from the optimum of a restricted programme: its neurons move across gates."""
+"""L-BFGS steps from a network that is given."""
 _GAUSSIAN = 16
 """Random gates in the first programme."""
 _STARTS = 16
@@ -68,15 +67,12 @@ class _Generation:
         self.pool = Pool(problem.x)
         d = problem.x.shape[1]
         self.weights, self.outputs = np.zeros((0, d)), np.zeros(0)
-        self.value = self._value(self.weights, self.outputs)
+        self.value = objective_of(problem, self.weights, self.outputs)
         self.slopes = clip_slopes(problem, problem.loss.slope(np.zeros(len(problem.y)), problem.y))
         self.lower, self.price, self.proof = 0.0, np.inf, self.slopes
         self.history: list[Round] = []
         self.begin = time.perf_counter()
-
-    def _value(self, weights: Floats, outputs: Floats) -> float:
-        fitted = np.maximum(self.problem.x @ weights.T, 0) @ outputs
-        return self.problem.primal(fitted, float(np.linalg.norm(weights, axis=1) @ np.abs(outputs)))
+        self.slides = Slides()
 
     @property
     def left(self) -> float:
@@ -85,7 +81,7 @@ class _Generation:
 
     def offer(self, weights: Floats, outputs: Floats) -> bool:
         """Keep a network if it is the best so far."""
-        value = self._value(weights, outputs)
+        value = objective_of(self.problem, weights, outputs)
         if not value < self.value:
             return False
         self.weights, self.outputs, self.value = weights, outputs, value
@@ -93,9 +89,13 @@ class _Generation:
 
     def warm_up(self, start: tuple[Floats, Floats] | None, neurons: int) -> None:
         """Descend from a network, given or random, and take its groups and some random ones."""
-        weights, outputs = random_network(self.problem, neurons, self.rng) if start is None else start
-        self.offer(*balanced(weights, outputs))
-        weights, outputs = descend(self.problem, weights, outputs, steps=_WARM_STEPS, deadline=self.deadline)
+        if start is None:
+            weights, outputs = self.weights, self.outputs
+            for weights, outputs in random_starts(self.problem, neurons, self.rng, self.deadline):
+                self.offer(weights, outputs)
+        else:
+            self.offer(*balanced(*start))
+            weights, outputs = descend(self.problem, *start, steps=_WARM_STEPS, deadline=self.deadline)
         self._enter(weights, outputs)
         gates = gaussian_gates(self.problem.x, _GAUSSIAN, int(self.rng.integers(1 << 31)))
         for sign in (1, -1):
@@ -127,9 +127,9 @@ class _Generation:
 
     def slide(self) -> int:
         """Move the best network's neurons across gates by descent; returns the number of new groups."""
-        before = self.value
-        found = descend(self.problem, self.weights, self.outputs, steps=_SLIDE_STEPS, deadline=self.deadline)
-        if not self._value(*found) < before * (1 - 0.01 * self.tolerance):
+        before, least = self.value, 0.01 * self.tolerance
+        found = self.slides.run(self.problem, self.weights, self.outputs, least=least, deadline=self.deadline)
+        if not objective_of(self.problem, *found) < before * (1 - least):
             return 0
         return self._enter(*found)
 
