@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,9 @@ def _documented(text: str) -> set[str]:
     """Names at the head of entries, "one, two : type"."""
     heads = re.findall(r"^(\w+(?:, \w+)*)(?: :|$)", inspect.cleandoc(text), re.MULTILINE)
     return {name for head in heads for name in head.split(", ")}
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "fit_extensions.md"
 
 
 @pytest.mark.parametrize("name", jensen.fit.__all__)
@@ -70,3 +75,18 @@ def test_every_trainer_of_the_extensions_is_public(package: object) -> None:
         }
     assert trainers
     assert trainers <= set(jensen.fit.__all__)
+
+
+def test_all_code_of_the_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["fit_batch_norm_after", "fit_mixture", "fit_parallel_network"])
+def test_examples_in_docstrings(name: str) -> None:
+    subject = getattr(jensen.fit, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(subject, name, module=False, globs={})
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -233,6 +233,10 @@ def test_what_makes_no_sense_is_refused() -> None:
         network_parallel_patterns(
             ParallelNetwork((1,), np.array([[[1.0, 0.0]]]), (np.ones((1, 1)),), np.ones(1)), np.eye(2)
         )
+    halved = ParallelNetwork((2,), np.array([[x[0], np.zeros(2)]]), (np.ones((1, 2)),), np.ones(1))
+    with pytest.raises(ArgumentError, match="kink"):
+        network_parallel_patterns(halved, x)
+    assert len(network_parallel_patterns(halved, x, spread=1e-6)) == 1
     with pytest.raises(ArgumentError, match="more than 5"):
         all_parallel_patterns(x, 2, limit=5)
     with pytest.raises(ArgumentError, match="patterns are of 4 samples"):

@@ -23,6 +23,8 @@ from jensen.fit.extensions._cone_points import MARGIN, point_inside
 from jensen.fit.extensions._parallel_network import ParallelNetwork, as_fan_ins
 from jensen.network._numbers import as_count, as_floats
 
+_ROUNDING = 1e-13
+"""Share of the sum of absolute values below which a neuron's value is zero."""
 _WORK = 20
 """Combinations that are looked at for each that may be kept."""
 
@@ -112,8 +114,8 @@ def network_parallel_patterns(
         Random, or trained.
     x : (n, d) array
     spread : float, default 0.0
-        Leaves are moved by random vectors of this length, relative to their own. Trained neurons
-        stand on the kinks x_j . w = 0, and have to be moved a little.
+        Leaves are moved by random vectors of this length, relative to the longest leaf of the
+        sub-network. Trained neurons stand on the kinks x_j . w = 0 or are zero: they have to be moved.
     copies : int, default 1
         How often each sub-network is moved and read.
     seed : int, default 0
@@ -126,7 +128,7 @@ def network_parallel_patterns(
     Raises
     ------
     ArgumentError
-        If a neuron stands on a kink, or shapes do not fit.
+        If a neuron stands on a kink or is zero, or shapes do not fit.
     """
     data = as_data(x)
     if data.shape[1] != network.weights.shape[2]:
@@ -139,14 +141,14 @@ def network_parallel_patterns(
     u = np.tile(network.paths(), (times, 1, 1))
     away = rng.standard_normal(u.shape)
     away /= np.linalg.norm(away, axis=2, keepdims=True)
-    u = u + float(length) * np.linalg.norm(u, axis=2, keepdims=True) * away
+    u = u + float(length) * np.linalg.norm(u, axis=2, keepdims=True).max(1, keepdims=True) * away
     signs = tuple(np.tile(np.where(edge < 0, -1, 1), (times, 1)).astype(np.int8) for edge in network.edges)
     moved = ParallelNetwork(network.fan_ins, u, tuple(s.astype(np.float64) for s in signs), np.ones(len(u)))
     gates = tuple((sums > 0).transpose(1, 2, 0) for sums in moved.sums(data))
     found = ParallelPatterns(network.fan_ins, gates, signs, u.reshape(len(u), -1))
     _, rows = linear_parts(data, found)
-    size = np.linalg.norm(rows, axis=2) * np.linalg.norm(found.inside, axis=1)[:, None]
-    near = (np.einsum("pqk,pk->pq", rows, found.inside) <= 1e-13 * size) & (size > 0)
+    size = np.einsum("pqk,pk->pq", np.abs(rows), np.abs(found.inside))
+    near = (np.einsum("pqk,pk->pq", rows, found.inside) <= _ROUNDING * size) & rows.any(2)
     alive = gates[-1].any((1, 2))
     if near[alive].any():
         raise ArgumentError("a neuron stands on a kink, where it has no gate: move it by a spread, say 1e-3")
