@@ -100,9 +100,10 @@ def by_blocks(model: nn.Module, loss: str, data: Data, held_out: Data, seconds: 
     times, losses = [0.0], [objective(model, loss, data).item()]
     began = process_time()
 
-    def record(visit: BlockVisit) -> None:
+    def record(visit: BlockVisit) -> bool:
         times.append(process_time() - began)
         losses.append(visit.loss)
+        return times[-1] > seconds
 
     train_blocks(
         model,
@@ -110,7 +111,6 @@ def by_blocks(model: nn.Module, loss: str, data: Data, held_out: Data, seconds: 
         data,
         scheme=scheme,
         sweeps=10**6,
-        time_limit=seconds,
         decay=TASKS[loss],
         tolerance=0.0,
         callback=record,

@@ -310,6 +310,56 @@ def test_modules_with_parametrised_and_convolutional_layers() -> None:
     assert check_block(model, "hinge", (x, y), "0", exact=True).proof == "certificate"
 
 
+def test_batch_normalisation_is_written_out() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 1))
+    x, y = table(6, 2)
+    with torch.no_grad():
+        model(x)
+    found = convex_blocks(model, "absolute", (x, y))
+    assert found.maximal == (("3.weight", "3.bias"),)
+    assert not found.open
+    deep = net(2, 3, 3, 1)
+    assert not convex_blocks(deep, "hinge", (x, y.sign())).open
+
+
+def test_tied_layers_are_one_parameter() -> None:
+    torch.manual_seed(0)
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(2, 1))
+    x, y = table(6, 2)
+    found = convex_blocks(model, "absolute", (x, y))
+    assert found.names == ("0.weight", "0.bias", "3.weight", "3.bias")
+    assert found.maximal == (("3.weight", "3.bias"),)
+    witness = found.verdicts[frozenset(["0.weight"])].witness
+    assert witness is not None
+    state = {
+        name: np.vectorize(Fraction)(p.detach().double().numpy()) for name, p in model.named_parameters()
+    }
+    values = []
+    for point in (witness.x, witness.middle, witness.y):
+        w, b = point["0.weight"], state["0.bias"]
+        h = np.vectorize(Fraction)(x.double().numpy()) @ w.T + b
+        h = np.vectorize(positive)(h) @ w.T + b
+        output = (h @ state["3.weight"].T + state["3.bias"])[:, 0]
+        gaps = [abs(o - Fraction(t)) for o, t in zip(output, y.tolist(), strict=True)]
+        values.append(sum(gaps, Fraction(0)) / 6)
+    assert values[1] > witness.t * values[0] + (1 - witness.t) * values[2]
+
+
+def test_fills_are_not_scaled() -> None:
+    """A mean is pulled through everything that is positively homogeneous, and through nothing else."""
+    model, data = setting("absolute", 0)
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        filled = functional.pad(output / 3, (1, 1), value=3.0)
+        return (filled.relu() + filled.clamp(-1, 1).sum(1, keepdim=True)).mean() / 7
+
+    verdict = check_block(model, loss, data, "2")
+    assert verdict.network is not None
+    assert verdict.network.exact or verdict.network.deviation < 1e-12
+
+
 def test_torch_losses_are_read() -> None:
     model, data = setting("cross_entropy", 0)
     for loss in (

@@ -97,7 +97,7 @@ def test_reduction_solves_the_last_layer_at_every_point() -> None:
 def test_reduction_with_decay_and_classes() -> None:
     x, classes = table(True)
     model = net(2)
-    run = train_blocks(model, "cross_entropy", (x, classes), scheme="reduce", decay=0.01, sweeps=30)
+    run = train_blocks(model, "cross_entropy", (x, classes), scheme="reduce", decay=0.01, sweeps=3)
     loss = LOSSES["cross_entropy"](model(x), classes)
     loss = loss + 0.005 * sum(p.square().sum() for p in model.parameters())
     assert loss.item() == pytest.approx(run.loss)
@@ -157,6 +157,7 @@ def test_limits_and_bad_arguments() -> None:
     def stop(visit: BlockVisit) -> None:
         raise KeyboardInterrupt
 
+    assert len(train_blocks(net(), "squared", (x, y), callback=lambda visit: True).visits) == 1
     model = net()
     run = train_blocks(model, "squared", (x, y), callback=stop)
     assert run.reason == "interrupted"

@@ -19,7 +19,7 @@ from jensen.network import FloatArray
 _DESCENT_STEPS = 20
 _ENOUGH = 0.1
 """Share of the fall that the convex problem promised with which a step is taken."""
-_PULL, _LEAST_PULL, _MOST_PULL = 1e-2, 1e-9, 0.5
+_PULL, _LEAST_PULL, _MOST_PULL = 1e-2, 1e-9, 3.0
 """Half of this times the squared distance is added to what is solved with gates held."""
 _LOOSE = 1e-5
 """Gap to which a problem with gates held is solved: it is left again at once."""

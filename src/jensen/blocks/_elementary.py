@@ -20,6 +20,8 @@ _LINEAR_MOVES = frozenset(
     name for name in moving if name.rpartition(".")[2] not in ("cat", "concat", "concatenate", "stack")
 )
 _MORE_MOVES = frozenset(("aten.gather", "aten.diagonal", "aten.index_select", "aten.take_along_dim"))
+_FILLING = ("pad", "pad_nd", "pad1d", "pad2d", "scatter")
+"""Endings of operators that bring in entries of other values."""
 _SHAPES = "view reshape flatten unflatten squeeze unsqueeze alias clone detach"
 _RESHAPES = frozenset(f"aten.{name}" for name in _SHAPES.split())
 
@@ -122,6 +124,11 @@ class _Builder:
         operator = "aten.mean.default" if reduction == 1 else "aten.sum.default"
         return self.emit(operator, {"self": losses}, ())
 
+    def asks_where(self, name: str) -> bool:
+        """Whether the positions that a maximum returns beside its values are used."""
+        readers = (node for node in self.program.nodes if name in node.inputs)
+        return any(node.args.get("b") == 1 for node in readers)
+
     def numbers(self, a: Name) -> torch.Tensor:
         """Numbers of a value's entries, in its shape."""
         return torch.arange(prod(self.shape(a))).reshape(self.shape(a))
@@ -139,7 +146,7 @@ class _Builder:
         if not isinstance(moved, Name) or moved.name in self.constants or args.get("train", False):
             return None
         rest = {k: v for k, v in args.items() if k != key}
-        if not all(name in self.constants for name in _named(rest)) or "pad" in node.packet:
+        if not all(name in self.constants for name in _named(rest)) or node.packet.endswith(_FILLING):
             return None
         if node.packet in _RESHAPES:
             shape = node.shape
@@ -211,6 +218,8 @@ def _extremes(b: _Builder, args: Args) -> Result:
     combine = b.maximum if kind == "max" else b.minimum
     if "other" in args:
         return combine(args["self"], args["other"])
+    if b.node.operator.endswith(".dim") and b.asks_where(b.node.name):
+        return None
     given, axes = args["self"], args.get("dim")
     numbers = b.numbers(given).numpy()
     chosen = range(numbers.ndim) if axes is None or axes == [] else [axes] if isinstance(axes, int) else axes
@@ -224,7 +233,7 @@ def _extremes(b: _Builder, args: Args) -> Result:
     if not isinstance(shape, tuple):
         shape = b.shape(best[0])
     value = b.emit("aten.reshape.default", {"self": best[0], "shape": list(shape)}, shape)  # type: ignore[arg-type]
-    return [value, value] if b.node.operator.endswith(".dim") else value
+    return [value] if b.node.operator.endswith(".dim") else value
 
 
 @_rule("where")
@@ -312,3 +321,25 @@ def _logits(b: _Builder, args: Args) -> Result:
     grown = b.emit("aten.softplus.default", {"self": args["self"]}, b.shape(args["self"]))
     losses = b.pair("sub", grown, b.pair("mul", args["self"], args["target"]))
     return b.reduced(losses, args.get("reduction", 1))
+
+
+@_rule("batch_norm", "_native_batch_norm_legit_no_training")
+def _batch_norm(b: _Builder, args: Args) -> Result:
+    """Write out batch normalisation by running statistics, per channel."""
+    mean, variance, x = args.get("running_mean"), args.get("running_var"), args["input"]
+    if args.get("training", False) or not isinstance(mean, Name) or not isinstance(variance, Name):
+        return None
+    shape = [-1] + [1] * (len(b.shape(x)) - 2)
+
+    def spread(a: Name) -> Name:
+        size = (prod(b.shape(a)), *shape[1:])
+        return b.emit("aten.reshape.default", {"self": a, "shape": shape}, size)
+
+    root = b.single("sqrt", b.pair("add", variance, float(args.get("eps", 1e-5))))
+    factor = b.single("reciprocal", root)
+    if isinstance(args.get("weight"), Name):
+        factor = b.pair("mul", factor, args["weight"])
+    result = b.pair("mul", b.pair("sub", x, spread(mean)), spread(factor))
+    if isinstance(args.get("bias"), Name):
+        result = b.pair("add", result, spread(args["bias"]))
+    return [result] if b.node.packet.endswith("no_training") else result

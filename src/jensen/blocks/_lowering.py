@@ -15,9 +15,10 @@ from jensen.blocks._objective import Objective
 from jensen.blocks._rules import analysed
 from jensen.blocks._scaled import Scaled, common, constant_at
 from jensen.calculus._value import NEGATIVE, Value, has
-from jensen.errors import NetworkError, UnsupportedOperatorError
+from jensen.errors import JensenError, NetworkError, UnsupportedOperatorError
 from jensen.network import FloatArray, ReLUNetwork
 from jensen.network._lowered import measured
+from jensen.network._torch import TRACING_ERRORS
 from jensen.network.lowering import _linear, _piecewise, _tensor
 from jensen.network.lowering._aten import Call, unsupported
 from jensen.network.lowering._aten_shape import register as moving
@@ -30,7 +31,8 @@ from jensen.program import Node, substituted
 from jensen.program._evaluate import applied
 
 _ALSO = "prelu neg sum matmul mm mv bmm dot mul div gather"
-_HOMOGENEOUS = frozenset((*moving, *(f"aten.{name}" for name in _ALSO.split())))
+_FILLING = frozenset(f"aten.{name}" for name in ("pad", "constant_pad_nd", "slice_scatter", "select_scatter"))
+_HOMOGENEOUS = frozenset((*moving, *(f"aten.{name}" for name in _ALSO.split()))) - _FILLING
 """Operators of one symbolic argument that let a positive factor pass."""
 _ADDING = frozenset(("aten.add", "aten.sub", "aten.cat", "aten.stack"))
 _KEEPING = frozenset((*moving, "aten.relu", "aten.abs", "aten.neg", "aten.gather"))
@@ -76,7 +78,12 @@ def lower_block(objective: Objective, block: Sequence[str]) -> BlockNetwork:
     NetworkError
         If it does not depend on the block.
     """
-    return _Lowering(objective, block).network()
+    try:
+        return _Lowering(objective, block).network()
+    except JensenError:
+        raise
+    except TRACING_ERRORS as error:
+        raise NetworkError(f"the loss cannot be lowered: {type(error).__name__}: {error}") from error
 
 
 class _Lowering:

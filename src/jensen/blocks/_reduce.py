@@ -17,7 +17,7 @@ from jensen.errors import ArgumentError, NetworkError, UnsupportedOperatorError
 from jensen.network import FloatArray
 
 _STEPS = 10
-_TIGHT = 1e-10
+_TIGHT = 1e-9
 """Gap of the inner problem, beside which its contribution to the gradient is small."""
 
 

@@ -31,7 +31,7 @@ class BlockTraining:
     start : float
         Loss before training, with the decay.
     visits : tuple of BlockVisit
-    reason : {"converged", "sweeps", "time_limit", "interrupted"}
+    reason : {"converged", "sweeps", "time_limit", "callback", "interrupted"}
         Why it ended.
     """
 
@@ -56,7 +56,7 @@ def train_blocks(
     time_limit: float | None = None,
     decay: float = 0.0,
     tolerance: float = 1e-9,
-    callback: Callable[[BlockVisit], None] | None = None,
+    callback: Callable[[BlockVisit], object] | None = None,
 ) -> BlockTraining:
     """Train a model in place, block by block; the loss never rises.
 
@@ -87,7 +87,7 @@ def train_blocks(
     tolerance : float
         Ends once a sweep lowers the loss by less than this share of it.
     callback : callable, optional
-        Called with each `BlockVisit`.
+        Called with each `BlockVisit`; training ends where it returns True.
 
     Returns
     -------
@@ -135,8 +135,9 @@ def train_blocks(
     try:
         for visit in run.visits(sweeps, began):
             visits.append(visit)
-            if callback is not None:
-                callback(visit)
+            if callback is not None and callback(visit) is True:
+                reason = "callback"
+                break
             if limit is not None and visit.seconds > limit:
                 reason = "time_limit"
                 break
