@@ -172,6 +172,17 @@ def test_invariant_under_linear_maps_of_the_inputs() -> None:
     assert one == pytest.approx(two, rel=3e-6)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_gates_without_constraints(centred: bool) -> None:
+    """With a bias all samples may be active whatever the slope is; with nothing else there is no slope."""
+    x = np.column_stack([np.linspace(-1, 1, 9), np.ones(9)])
+    for data in (x, x[:, 1:]):
+        found = fit_batch_norm_after(data, np.abs(x[:, 0]), STRENGTH, centred=centred).solution
+        value = by_clarabel(data, np.abs(x[:, 0]), all_gates(data), centred, shortest=False)
+        assert found.status == "optimal"
+        assert found.objective == pytest.approx(value, rel=2e-6)
+
+
 def test_large_regularisation_leaves_nothing() -> None:
     x, y = table(0, 6, 2)
     found = fit_batch_norm_after(x, y, 100.0)

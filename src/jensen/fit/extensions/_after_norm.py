@@ -245,7 +245,10 @@ def fit_batch_norm_after(
         designs[i, :, 0] = float(centred)
         designs[i, :, 1 : 1 + rank] = part.design
         cones[i, : len(part.rows), 1 : 1 + size] = part.rows
-        inside[i, 1 : 1 + size] = part.inside
+        if len(part.rows):
+            inside[i, 1 : 1 + size] = part.inside
+        else:
+            inside[i, 1 - centred : 1 + rank] = 1.0  # any point will do, but zero
         free[i, 1 + rank : 1 + size] = True
     solution = solve_cone_lasso(
         problem,

@@ -187,7 +187,7 @@ def solve_cone_lasso(
     cones : (P, q, k) array
         A_g; rows of zeros are no constraints.
     inside : (P, k) array
-        A point strictly inside each cone.
+        A point strictly inside each cone; not zero, even where there are no constraints.
     free : (P, k) bool array, optional
         Coordinates that have no part in the norm, and none in the outputs (columns of zeros in M_g). With
         the others fixed, the cone must leave them bounded.
@@ -222,9 +222,10 @@ def solve_cone_lasso(
     if not count:
         return ConeSolution(inside, np.zeros(n), slopes, zero, zero, 0, "optimal")
     size = max(zero, 1e-300) / problem.regularisation / count
-    u = inside / np.linalg.norm(inside, axis=1, keepdims=True) * size
-    if not (barrier.inside(u) > 0).all():
-        raise ArgumentError("a point is not strictly inside its cone")
+    lengths = np.linalg.norm(inside, axis=1, keepdims=True)
+    if not (lengths > 0).all() or not (barrier.inside(inside) > 0).all():
+        raise ArgumentError("a point is zero, or not strictly inside its cone")
+    u = inside / lengths * size
     mu = 0.1 * max(zero, 1e-300) / (count + barrier.walls.sum())
     best, lower, steps = (zero, np.zeros_like(u)), (problem.dual(np.zeros(n)), np.zeros(n)), 0
     status: Status = "iteration_limit"
