@@ -412,10 +412,30 @@ def test_domains_matter() -> None:
     assert edge.witness is not None
     points = (edge.witness.x, edge.witness.y)
     assert all(abs(v) <= 1 for point in points for part in point.values() for v in part.ravel())
+    assert "on a box" in str(inside) or "on the box" in str(inside)
     with pytest.raises(DomainError):
         check_block(model, loss, (x, y), "0", {"2.weight": (0, 1)})
     with pytest.raises(DomainError):
         check_block(model, loss, (x, y), "0", jensen.Box(np.zeros(2), np.ones(2)))
+
+
+def test_polytopes_are_kept_to() -> None:
+    """The search for a violation knows only bounds: what it finds outside a polytope does not count."""
+
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (self.w[0] * self.w[1] * x).sum()
+
+    corner = jensen.Polytope([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], [1000.0, 1000.0, -1999.0])
+    verdict = check_block(Product(), None, [torch.ones(1)], "w", corner)
+    for witness in [verdict.witness] if verdict.witness is not None else []:
+        assert all(corner.contains(point["w"].tolist()) for point in (witness.x, witness.y))
+    assert verdict.kind in ("unknown", "not_convex")
+    assert check_block(Product(), None, [torch.ones(1)], "w").kind == "not_convex"
 
 
 def test_bad_arguments_say_so() -> None:

@@ -120,7 +120,7 @@ def decide(
         other = described(analysed(posed.elementary, block, posed.values, where), tuple(block))
         found = other if _proves(other) else found
     by_rules = _proves(found)
-    base = BlockVerdict("unknown", tuple(block), "", found, None, None, None, "", 0.0)
+    base = BlockVerdict("unknown", tuple(block), where, "", found, None, None, None, "", 0.0)
     if by_rules:
         own = f"by registered rules for {', '.join(found.registered)}" if found.registered else ""
         base = replace(base, kind="convex", proof="rules", reason=own)
@@ -278,6 +278,9 @@ def _refuted(
     if witness is None:
         return replace(base, reason=reason)
     x, y = ({name: _exact_array(point[name]) for name in base.block} for point in (witness.x, witness.y))
+    if not all(where.contains(_flat(point, base.block)) for point in (x, y)):
+        # The search keeps to the bounds of a domain, and knows nothing of a polytope's other faces.
+        return replace(base, reason=f"{reason}; a violation was found outside the domain only")
     values = (witness.fx, witness.fy, witness.fm)
     return _with_witness(base, BlockWitness(x, y, Fraction(1, 2), *values))
 
@@ -286,6 +289,10 @@ def _exact_array(values: FloatArray) -> NDArray[Any]:
     exact: NDArray[Any] = np.empty(values.size, dtype=object)
     exact[:] = [Fraction(float(v)) for v in values.ravel()]
     return exact.reshape(values.shape)
+
+
+def _flat(point: Exact, block: Sequence[str]) -> list[Fraction]:
+    return [v for name in block for v in point[name].ravel().tolist()]
 
 
 def _pinned(

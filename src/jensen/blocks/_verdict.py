@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from jensen.blocks._lowering import BlockNetwork
 from jensen.calculus import Curvature
 from jensen.certify import Verdict
+from jensen.certify._report import describe_domain
+from jensen.network import Domain, WholeSpace
 
 Kind: TypeAlias = Literal["convex", "convex_float", "not_convex", "unknown"]
 Proof: TypeAlias = Literal["rules", "certificate", "float", "witness", ""]
@@ -100,6 +102,8 @@ class BlockVerdict:
         that the loss becomes with its constants rounded to float64, see `network`.
     block : tuple of str
         Dotted names of the parameters that vary together.
+    domain : Domain
+        Of their entries, one parameter after the other.
     proof : {"rules", "certificate", "float", "witness", ""}
         "rules": signs and curvature of every operator (`curvature`); "certificate": `verdict.certificate`,
         which `jensen.verify` replays on `network.network`; "float": as `jensen.check` with exact=False;
@@ -119,6 +123,7 @@ class BlockVerdict:
 
     kind: Kind
     block: tuple[str, ...]
+    domain: Domain
     proof: Proof
     curvature: Curvature
     verdict: Verdict | None
@@ -134,7 +139,9 @@ class BlockVerdict:
 
     def __str__(self) -> str:
         """Describe the verdict for a person."""
-        lines = [f"{_HEADLINES[self.kind]} in {', '.join(self.block)}"]
+        size = sum(leaf.size for leaf in self.curvature.program.leaves if leaf.label in self.block)
+        within = "" if isinstance(self.domain, WholeSpace) else f" on {describe_domain(self.domain, size)}"
+        lines = [f"{_HEADLINES[self.kind]} in {', '.join(self.block)}{within}"]
         if self.proof:
             lines.append(f"  proof: {_PROOFS[self.proof]}")
         if self.network is not None:
