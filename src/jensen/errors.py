@@ -48,6 +48,10 @@ class JournalError(JensenError, ValueError):
     """A progress file cannot be used: it belongs to another check, is in use, or cannot be written."""
 
 
+class ConvergenceWarning(UserWarning):
+    """Some problems of a batch were not solved to the accuracy that was asked for."""
+
+
 class CertificateError(JensenError, ValueError):
     """A certificate does not prove what it claims about this network, domain and choice of inputs."""
 

@@ -70,7 +70,7 @@ def minimise_by_interior_points(
         if not bool(open_.any()):
             break
         # Multipliers that run ahead of the gradient leave bounds that no more steps improve.
-        floor = torch.minimum(gap, 0.05 * missing).nan_to_num(posinf=0.0)
+        floor = torch.where(torch.isfinite(missing), torch.minimum(gap, 0.05 * missing), 0.0)
         state = _State(y, value, slack, price, gap, floor)
         state, moved = _step(problem, walls, state, slope, hessian)
         rest = torch.nonzero(open_ & moved)[:, 0]

@@ -19,6 +19,8 @@ from jensen.minimize.tensors._separable import Entropy, Nothing, Proximity, Sepa
 
 _ARMIJO = 1e-4
 _HALVINGS = 40
+_STEEP = 1e-4
+"""A gradient that is larger than this share of the linear term is not that of a minimiser."""
 _INSIDE = 0.95
 """Share of the way to the border that a step may take where the entropy keeps iterates inside."""
 
@@ -95,6 +97,24 @@ def polish(problem: TorchProblem, term: Separable, y: Tensor, steps: int = 2) ->
             low, high = _reach(problem, y, inside)
             y = torch.minimum(torch.maximum(y + direction, low), high)
     return best
+
+
+def newton_gain(problem: TorchProblem, term: Separable, y: Tensor, inside: bool) -> Tensor:
+    """How much Newton's method expects to gain from y, (batch,), where there is no lower bound.
+
+    Infinite where the gradient is large: far out on a function without minimum f is flat enough to mislead.
+    """
+    _, slope, hessian = second_order(problem, y)
+    first, second = term.derivatives(y)
+    gradient = slope + first
+    hessian.diagonal(dim1=1, dim2=2).add_(second)
+    step = newton_direction(hessian, gradient, y, problem.lo, problem.hi, inside)
+    low, high = _reach(problem, y, inside)
+    step = torch.minimum(torch.maximum(y + step, low), high) - y
+    size = 1 + (problem.linear.abs().amax(1) if problem.linear is not None else torch.zeros_like(y[:, 0]))
+    rests = ((y <= problem.lo) & (gradient > 0)) | ((y >= problem.hi) & (gradient < 0))
+    steep = gradient.masked_fill(rests, 0.0).abs().amax(1) > _STEEP * size
+    return (-(gradient * step).sum(1) / 2).masked_fill(steep, torch.inf)
 
 
 def _reach(problem: TorchProblem, y: Tensor, inside: bool) -> tuple[Tensor, Tensor]:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from jensen.minimize.bundle._pieces import PieceRecord
-from jensen.minimize.bundle._simplex_newton import maximise_over_simplex
+from jensen.minimize.bundle._quadratic_master import Model, Solution, minimise_model
+from jensen.minimize.bundle._simplex_newton import DualPoint, maximise_over_simplex
 from jensen.minimize.polytopes._rows import Rows
 from jensen.minimize.tensors._problem import TorchProblem
 from jensen.minimize.tensors._record import Record, Stall, noise_of, rounding
 from jensen.minimize.tensors._result import BatchedMinimum
-from jensen.minimize.tensors._separable import Separable
+from jensen.minimize.tensors._separable import Proximity, Separable
 
 _INNER = 0.1
 """The dual problem is solved to this share of what is missing to optimality."""
@@ -51,8 +52,8 @@ def minimise_by_bundle(
     pieces : PieceRecord, optional
         Takes note of all cuts, and of the weights in the end; none are merged then.
     rows : Rows, optional
-        Constraints. They join the dual problem as cuts whose weights, the multipliers, need not add up
-        to anything.
+        Constraints of the model as well, whose multipliers the model's solution tells. The term must be a
+        quadratic one then.
     """
     y = term.middle() if start is None else start
     y = problem.beside(y) if rows is None else problem.beside(rows.pulled_inside(y), rows.inner)
@@ -90,20 +91,18 @@ def minimise_by_bundle(
         offsets = torch.cat([offsets, offset[:, None]], 1)
         # The last cut is the only one that is violated, so it will have weight.
         weights = torch.cat([weights, torch.full_like(offset, 1.0 / offsets.shape[1])[:, None]], 1)
-        point = maximise_over_simplex(
-            torch.cat([slopes, G.expand(len(alive), -1, -1)], 1),
-            torch.cat([offsets, -h], 1),
-            term,
-            torch.cat([weights, prices], 1),
-            _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted),
-            len(G),
-        )
-        weights, prices = point.weights.tensor_split([offsets.shape[1]], 1)
-        y = (
-            problem.beside(point.y)
-            if rows is None
-            else problem.beside(rows.pulled_inside(point.y), rows.inner)
-        )
+        close = _INNER * torch.minimum(missing, wanted * 1e6).maximum(wanted)
+        point: DualPoint | Solution
+        if rows is None:
+            point = maximise_over_simplex(slopes, offsets, term, weights, close)
+            y = problem.beside(point.y)
+        else:
+            assert isinstance(term, Proximity)
+            model = Model(slopes, offsets, G, h, term.lo, term.hi, term.centre, term.modulus)
+            point = minimise_model(model, close, rows.inner)
+            prices = point.prices
+            y = problem.beside(rows.pulled_inside(point.y), rows.inner)
+        weights = point.weights
         linear = (point.slope * y).sum(1)
         low = point.offset + term.minimum(point.slope)
         record.rise(alive, low - rounding(point.offset, linear, low))

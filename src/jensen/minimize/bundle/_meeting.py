@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jensen.errors import ArgumentError
+from jensen.minimize.tensors._record import rounding
 from jensen.minimize.tensors._separable import Separable
 
 _STEPS = 10
@@ -49,6 +50,12 @@ class Meeting:
     def minimiser(self, term: Separable) -> tuple[Tensor, Tensor]:
         """Give y and the curvatures -dy/dslope of the term there."""
         return term.minimiser((self.weights[:, None] @ self.normals)[:, 0])
+
+    def bound(self, term: Separable) -> Tensor:
+        """Give the lower bound on max_k (piece k) + r on the rows that the weights prove, (batch,)."""
+        slope = (self.weights[:, None] @ self.normals)[:, 0]
+        paid, least = (self.weights * self.offsets).sum(1), term.minimum(slope)
+        return paid + least - rounding(paid, least)
 
     def polished(self, term: Separable) -> Meeting:
         """Solve for the weights by Newton's method, without those that turn out negative.

@@ -73,10 +73,18 @@ class Solution:
     y: Tensor
 
 
-def minimise_model(model: Model, tolerance: Tensor) -> Solution:
-    """Minimise until the value is known up to a tolerance (batch,), or rounding allows no more."""
+def minimise_model(model: Model, tolerance: Tensor, start: Tensor | None = None) -> Solution:
+    """Minimise until the value is known up to a tolerance (batch,), or rounding allows no more.
+
+    Parameters
+    ----------
+    model : Model
+    tolerance : (batch,) tensor
+    start : (batch, n) tensor, optional
+        A point that obeys the rows; the last cut's minimiser, moved into the box, by default.
+    """
     walls = _Walls(model)
-    y, slack, price = walls.start()
+    y, slack, price = walls.start(start)
     top = slack.new_zeros(len(y), 1)
     best, least = _solution(model, y, price)
     idle, smallest = torch.zeros_like(least), torch.full_like(least, torch.inf)
@@ -163,12 +171,12 @@ class _Walls:
         self.sides = self.real.sum(1)
         self.base = torch.cat([model.offsets, -model.b], 1)
 
-    def start(self) -> tuple[Tensor, Tensor, Tensor]:
+    def start(self, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Give a point strictly inside the box, slacks and multipliers."""
         model, count = self.model, self.count
         both = self.below & self.above
         width = torch.where(both, model.hi - model.lo, 1.0).clamp_max(1.0)
-        y = model.minimiser(model.slopes[:, -1])
+        y = model.minimiser(model.slopes[:, -1]) if y is None else y
         y = torch.minimum(torch.maximum(y, model.lo + 0.05 * width), model.hi - 0.05 * width)
         y = torch.where(self.free > 0, y, model.lo)
         height = _times(self.G, y) + self.base

@@ -44,7 +44,7 @@ class DualPoint:
 
 
 def maximise_over_simplex(
-    slopes: Tensor, offsets: Tensor, term: Separable, weights: Tensor, tolerance: Tensor, rows: int = 0
+    slopes: Tensor, offsets: Tensor, term: Separable, weights: Tensor, tolerance: Tensor
 ) -> DualPoint:
     """Maximise D until it is known up to a tolerance, or floating-point numbers give no more.
 
@@ -57,27 +57,22 @@ def maximise_over_simplex(
         Where to begin; nonnegative, at least one of each row positive.
     tolerance : (batch,) tensor
         How far D may stay below its maximum.
-    rows : int, default 0
-        So many of the last "cuts" are constraints a.y + b <= 0; their weights are nonnegative and outside the
-        simplex.
     """
     count = offsets.shape[1]
-    cut = torch.ones_like(offsets[0])
-    cut[count - rows :] = 0.0
     if count == 1:
         return _point(slopes, offsets, term, torch.ones_like(offsets))[0]
-    w = weights / (weights * cut).sum(1, keepdim=True)
-    w = w * 0.97 + 0.03 / (count - rows)
+    w = weights / weights.sum(1, keepdim=True)
+    w = w * 0.97 + 0.03 / count
     point, curvature = _point(slopes, offsets, term, w)
     cuts = _cuts(slopes, offsets, point.y)
-    best, least = point, _gap(cuts, w, rows)
+    best, least = point, _gap(cuts, w)
     eps = torch.finfo(w.dtype).eps
     # The slack of a cut is the multiplier of w >= 0; at the optimum it is how far the cut lies below the
     # highest one. It begins at least as large as the gap, as far from the border as the weights.
     scale = least.clamp_min(torch.finfo(w.dtype).tiny / eps)[:, None]
-    high = cuts[:, : count - rows].amax(1, keepdim=True)
-    slack = torch.maximum(high * cut + scale - cuts, scale)
-    right = cut[:, None].repeat(len(w), 1, 2)
+    high = cuts.amax(1, keepdim=True)
+    slack = torch.maximum(high + scale - cuts, scale)
+    right = torch.ones_like(cuts)[..., None].repeat(1, 1, 2)
     centring = torch.full_like(least, 0.2)
     idle = torch.zeros_like(least)
     for _ in range(_MAX_STEPS):
@@ -89,11 +84,11 @@ def maximise_over_simplex(
         diagonal = gram.diagonal(dim1=1, dim2=2)
         diagonal += ratio + diagonal * (16 * eps)
         # Relative to the highest cut: the common height only moves `top`, and would drown the rest.
-        right[..., 0] = cuts - high * cut + target
+        right[..., 0] = cuts - high + target
         # A batch may hold a finished sample whose matrix is singular by now: it stays where it is.
         factor, info = torch.linalg.cholesky_ex(gram)
         both = torch.cholesky_solve(right, factor)
-        top = (both[..., 0] * cut).sum(1, keepdim=True) / (both[..., 1] * cut).sum(1, keepdim=True)
+        top = both[..., 0].sum(1, keepdim=True) / both[..., 1].sum(1, keepdim=True)
         dw = both[..., 0] - top * both[..., 1]
         ds = target - slack - ratio * dw
         usable = torch.isfinite(dw).all(1) & torch.isfinite(ds).all(1) & (info == 0)
@@ -102,11 +97,10 @@ def maximise_over_simplex(
         w = torch.where(step > 0, w + step * dw, w)
         slack = torch.where(step > 0, slack + step * ds, slack)
         centring = (1 - length).square().clamp_(0.01, 0.5)
-        total = (w * cut).sum(1, keepdim=True)
-        w = torch.where(cut > 0, w / total, w)
+        w = w / w.sum(1, keepdim=True)
         point, curvature = _point(slopes, offsets, term, w)
         cuts = _cuts(slopes, offsets, point.y)
-        gap, high = _gap(cuts, w, rows), cuts[:, : count - rows].amax(1, keepdim=True)
+        gap, high = _gap(cuts, w), cuts.amax(1, keepdim=True)
         better = gap < least
         best = _choose(better, point, best)
         least = torch.where(better, gap, least)
@@ -124,15 +118,9 @@ def _cuts(slopes: Tensor, offsets: Tensor, y: Tensor) -> Tensor:
     return torch.baddbmm(offsets[..., None], slopes, y[..., None])[..., 0]
 
 
-def _gap(cuts: Tensor, weights: Tensor, rows: int) -> Tensor:
-    """Model's value at y(w) less D(w), and what is lacking to feasibility."""
-    first = cuts.shape[1] - rows
-    gap = cuts[:, :first].amax(1) - (cuts * weights).sum(1)
-    if rows == 0:
-        return gap
-    # A violation is worth at least as much as its multiplier says.
-    missing = cuts[:, first:].clamp_min(0).amax(1)
-    return gap.abs() + missing * (1 + weights[:, first:].sum(1))
+def _gap(cuts: Tensor, weights: Tensor) -> Tensor:
+    """Model's value at y(w) less D(w)."""
+    return cuts.amax(1) - (cuts * weights).sum(1)
 
 
 def _to_border(value: Tensor, step: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from jensen.minimize._arguments import as_tolerance
-from jensen.minimize.layer._regularised import Accuracy, Term, argmin, argmin_and_value, has_kinks
+from jensen.minimize.layer._accuracy import Accuracy
+from jensen.minimize.layer._regularised import Term, argmin, argmin_and_value, has_kinks
 from jensen.minimize.polytopes._place import as_place
 from jensen.minimize.tensors._convex import Function, require_convex
 from jensen.minimize.tensors._problem import Bounds, TorchProblem, torch_problem
@@ -51,6 +52,11 @@ def prox(
     callable
         ``prox_f(point, x=None)`` maps (batch, *shape) points to tensors of the same shape, differentiable in
         the points, in x and in f's parameters. At f(x, y) every sample has its own x.
+
+    Warns
+    -----
+    jensen.errors.ConvergenceWarning
+        When the map is called, if some samples missed the tolerance and rounding is not the reason.
 
     Raises
     ------
@@ -106,6 +112,12 @@ def conjugate(
         ``f_star(slope, x=None)`` maps (batch, *shape) slopes to (batch,) values. Its gradient in the slope is
         the maximiser (Danskin), its gradient in x and f's parameters that of -f there. The gradient in the
         slope can be differentiated again: it is an argmin with gradients of its own.
+
+    Warns
+    -----
+    jensen.errors.ConvergenceWarning
+        When it is called, if some samples missed the tolerance and rounding is not the reason: a slope that
+        has no maximiser is among them.
 
     Raises
     ------

@@ -33,11 +33,17 @@ class Held:
     y : (batch, n) tensor
     B : (rows, n) tensor
     holds : (batch, rows) boolean tensor
+    price : (batch, rows) tensor
+        Multipliers, at least 0.
+    right : (batch, rows) tensor
+        Right-hand sides of B.
     """
 
     y: Tensor
     B: Tensor
     holds: Tensor
+    price: Tensor
+    right: Tensor
 
 
 def held_by_rows(problem: TorchProblem, term: Separable, rows: Rows, y: Tensor) -> Held:
@@ -58,7 +64,7 @@ def held_by_rows(problem: TorchProblem, term: Separable, rows: Rows, y: Tensor) 
     few = holds.any(0)
     G, h, holds = G[few], h[:, few], holds[:, few]
     least, tight = torch.full_like(y[:, 0], torch.inf), 64 * torch.finfo(y.dtype).eps
-    best, best_holds = y, holds
+    best, best_holds, best_price = y, holds, torch.zeros_like(h)
     for step in range(_STEPS + 1):
         gradient, hessian, size = _derivatives(problem, term, y)
         room = h - y @ G.mT
@@ -72,16 +78,15 @@ def held_by_rows(problem: TorchProblem, term: Separable, rows: Rows, y: Tensor) 
         # Where the method before was not done, steps from active rows guessed too soon may lead outside.
         inside = ((y @ all_rows.mT - ends).amax(1) if len(all_rows) else -wide) <= tight * wide
         better = (error < least) & (inside | (step == 0))
-        best, best_holds = (
-            torch.where(better[:, None], y, best),
-            torch.where(better[:, None], holds, best_holds),
-        )
+        column = better[:, None]
+        best, best_holds = torch.where(column, y, best), torch.where(column, holds, best_holds)
+        best_price = torch.where(column, price, best_price)
         least = torch.where(better, error, least)
         if step == _STEPS or bool((error <= tight).all()):
             break
         y = y + move
         holds = (holds & (price > -tight * size[:, None])) | (h - y @ G.mT < -tight * wide[:, None])
-    return Held(best, G, best_holds)
+    return Held(best, G, best_holds, best_price.clamp_min(0.0), h)
 
 
 def held_adjoint(problem: TorchProblem, term: Separable, held: Held) -> Adjoint:

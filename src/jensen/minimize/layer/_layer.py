@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
 from jensen.minimize._arguments import as_tolerance
-from jensen.minimize.layer._regularised import REGULARISERS, Accuracy, Regulariser, Term, argmin, has_kinks
+from jensen.minimize.layer._accuracy import Accuracy
+from jensen.minimize.layer._regularised import REGULARISERS, Regulariser, Term, argmin, has_kinks, minimum
 from jensen.minimize.layer._unrolled import unrolled_argmin
 from jensen.minimize.layer._zero import Zero
 from jensen.minimize.polytopes._place import as_place
 from jensen.minimize.tensors._convex import Function, require_convex
-from jensen.minimize.tensors._problem import Bounds, torch_problem
+from jensen.minimize.tensors._problem import Bounds, TorchProblem, torch_problem
+from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.network import Box, Polytope, WholeSpace
 from jensen.network._numbers import as_count, as_positive
 
@@ -140,12 +142,13 @@ class ArgminLayer(nn.Module):
         Returns
         -------
         (batch, *shape) tensor
+
+        Warns
+        -----
+        jensen.errors.ConvergenceWarning
+            If some samples missed the tolerance and rounding is not the reason. `solve` tells which.
         """
-        f = cast(Function, self.f)
-        require_convex(f, 1 if x is None else 2, self.assume_convex)
-        problem = torch_problem(
-            f, self._bounds, x, linear=linear, batch=batch, assume_convex=self.assume_convex
-        )
+        f, problem = self._problem(x, linear, batch)
         flat = None if linear is None else linear.reshape(problem.batch, problem.size)
         term = Term(self.regulariser, self.weight)
         if self.unrolled is not None:
@@ -153,6 +156,43 @@ class ArgminLayer(nn.Module):
         else:
             y = argmin(problem, term, has_kinks(f, self.smooth), self.accuracy, x, flat, self._place)
         return problem.shaped(y)
+
+    def solve(
+        self, x: Tensor | None = None, *, linear: Tensor | None = None, batch: int | None = None
+    ) -> BatchedMinimum:
+        """Minimise, and tell values, lower bounds and gaps; without gradients and without warnings.
+
+        Parameters
+        ----------
+        x, linear, batch
+            As for `forward`.
+
+        Returns
+        -------
+        BatchedMinimum
+            Values include the regulariser. Where no lower bound is known, as on unbounded domains, it is
+            -inf, and `converged` goes by what Newton's method expects to gain.
+
+        Raises
+        ------
+        ArgumentError
+            If steps are unrolled: what they leave is not known.
+        """
+        if self.unrolled is not None:
+            raise ArgumentError("unrolled steps know no bounds: make a layer without unrolled=")
+        f, problem = self._problem(x, linear, batch)
+        term = Term(self.regulariser, self.weight)
+        return minimum(problem, term, has_kinks(f, self.smooth), self.accuracy, self._place)
+
+    def _problem(
+        self, x: Tensor | None, linear: Tensor | None, batch: int | None
+    ) -> tuple[Function, TorchProblem]:
+        f = cast(Function, self.f)
+        require_convex(f, 1 if x is None else 2, self.assume_convex)
+        problem = torch_problem(
+            f, self._bounds, x, linear=linear, batch=batch, assume_convex=self.assume_convex
+        )
+        return f, problem
 
     def extra_repr(self) -> str:
         """Describe the layer."""

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from jensen.errors import ArgumentError
 from jensen.minimize.batched._interior import minimise_by_interior_points
-from jensen.minimize.batched._newton import minimise_by_newton, polish
+from jensen.minimize.batched._newton import lower_bound, minimise_by_newton, newton_gain, polish
 from jensen.minimize.bundle._bundle import minimise_by_bundle
 from jensen.minimize.bundle._meeting import Meeting
 from jensen.minimize.bundle._pieces import PieceRecord
-from jensen.minimize.layer._held import held_adjoint, held_by_rows
+from jensen.minimize.layer._accuracy import Accuracy, Judged, judge
+from jensen.minimize.layer._held import Held, held_adjoint, held_by_rows
 from jensen.minimize.layer._implicit import Adjoint, attach, on_pieces, piecewise_adjoint, smooth_adjoint
 from jensen.minimize.polytopes._place import Place
 from jensen.minimize.polytopes._rows import Rows
 from jensen.minimize.tensors._convex import Function
 from jensen.minimize.tensors._frozen import PiecewisePart
 from jensen.minimize.tensors._problem import TorchProblem, weights_at_rest
+from jensen.minimize.tensors._record import NOISY, Record, noise_of
+from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.minimize.tensors._separable import Entropy, Nothing, Proximity, Separable
 from jensen.nn import Architecture
 
@@ -47,11 +50,13 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """When to stop: the gap relative to max(1, |value|), and the number of steps."""
+class _Found:
+    """Minimisers in the coordinates of the methods, and what gives them gradients."""
 
-    tolerance: float
-    max_iterations: int
+    y: Tensor
+    adjoint: Adjoint
+    meeting: Meeting | None
+    judged: Judged
 
 
 def has_kinks(f: Function, smooth: bool | None) -> bool:
@@ -107,7 +112,9 @@ def argmin(
     DomainError
         If an entropy meets an unbounded box.
     """
-    return _solved(problem, term, kinks, accuracy, x, linear, place)[0]
+    y, _, judged = _solved(problem, term, kinks, accuracy, x, linear, place)
+    judged.warn()
+    return y
 
 
 def argmin_and_value(
@@ -124,8 +131,18 @@ def argmin_and_value(
     The gradient of the values in x and f's parameters is that of the minimum of f + linear + r; minimisers
     do not pass any on to them.
     """
-    y, value = _solved(problem, term, kinks, accuracy, x, linear, place)
+    y, value, judged = _solved(problem, term, kinks, accuracy, x, linear, place)
+    judged.warn()
     return y, value()
+
+
+@torch.no_grad()
+def minimum(
+    problem: TorchProblem, term: Term, kinks: bool, accuracy: Accuracy, place: Place | None = None
+) -> BatchedMinimum:
+    """Do the same as `argmin` without gradients and warnings, and tell values and lower bounds."""
+    y, _, judged = _solved(problem, term, kinks, accuracy, None, None, place)
+    return replace(judged.minimum.to(y.dtype), point=problem.shaped(y))
 
 
 def _solved(
@@ -136,8 +153,8 @@ def _solved(
     x: Tensor | None,
     linear: Tensor | None,
     place: Place | None,
-) -> tuple[Tensor, Callable[[], Tensor]]:
-    """Give the argmin, and a function that computes f there."""
+) -> tuple[Tensor, Callable[[], Tensor], Judged]:
+    """Give the argmin, a function that computes f there, and how good it is."""
     dtype, problem = problem.lo.dtype, problem.widened()
     linear = None if linear is None else linear.to(problem.lo)
     centre = None if term.centre is None else term.centre.to(problem.lo)
@@ -155,17 +172,43 @@ def _solved(
         given = [t for t in (x, linear, centre, *parameters) if t is not None and t.requires_grad]
         y = sum((0 * t.sum() for t in given), torch.zeros_like(problem.lo))
         still = y.detach()
-        return (y if plane is None else plane.points(y)).to(dtype), lambda: _values(
-            problem, x, still, None
-        ).to(dtype)
+        return (
+            (y if plane is None else plane.points(y)).to(dtype),
+            lambda: _values(problem, x, still, None).to(dtype),
+            _no_choice(problem, term, still),
+        )
+    if kinks:
+        _require_unique(f, term)
     with torch.no_grad(), weights_at_rest(f):
-        y, adjoint, meeting = (_with_kinks if kinks else _smooth)(problem, rows, term, accuracy)
-    still = y
+        if kinks:
+            found = _with_kinks(problem, term, accuracy, rows)
+        elif place is not None and rows is not None:
+            low, high = (side.to(problem.lo).expand_as(problem.lo) for side in place.around)
+            found = _on_rows(replace(problem, lo=low, hi=high), term, accuracy, rows)
+        else:
+            found = _on_boxes(problem, term, accuracy)
+    still, meeting = found.y, found.meeting
     tied = None if centre is None else term.weight * centre
-    y = attach(y, problem, adjoint, parameters, x, linear, tied)
-    return (y if plane is None else plane.points(y)).to(dtype), lambda: _values(
-        problem, x, still, meeting
-    ).to(dtype)
+    y = attach(still, problem, found.adjoint, parameters, x, linear, tied)
+    return (
+        (y if plane is None else plane.points(y)).to(dtype),
+        lambda: _values(problem, x, still, meeting).to(dtype),
+        found.judged,
+    )
+
+
+def _no_choice(problem: TorchProblem, term: Term, y: Tensor) -> Judged:
+    """Give values where there is a single point, or no problem at all."""
+    record, everyone = Record(y), torch.arange(problem.batch, device=y.device)
+    if problem.batch:
+        value = problem.values(y).detach()
+        if term.kind == "quadratic":
+            full = y if problem.plane is None else problem.plane.points(y)
+            value = value + term.weight / 2 * full.square().sum(1)
+        record.meet(everyone, y, value, 1)
+        record.rise(everyone, value)
+        record.close(everyone)
+    return Judged(record.result((problem.size,)), ~record.converged, record.value - record.lower)
 
 
 def _values(problem: TorchProblem, x: Tensor | None, y: Tensor, meeting: Meeting | None) -> Tensor:
@@ -180,35 +223,92 @@ def _values(problem: TorchProblem, x: Tensor | None, y: Tensor, meeting: Meeting
         return on_pieces(replace(problem, f=PiecewisePart(f)), x, y, meeting) + own
 
 
-def _with_kinks(
-    problem: TorchProblem, rows: Rows | None, term: Term, accuracy: Accuracy
-) -> tuple[Tensor, Adjoint, Meeting | None]:
+def _with_kinks(problem: TorchProblem, term: Term, accuracy: Accuracy, rows: Rows | None = None) -> _Found:
+    """Solve by a bundle, and by Newton's method for the weights of what meets at the minimisers."""
     problem, separable = _piecewise(problem, term)
-    pieces = PieceRecord(separable.middle(), rows)
-    minimise_by_bundle(
-        problem.frozen(), separable, accuracy.tolerance, accuracy.max_iterations, pieces=pieces, rows=rows
+    pieces, frozen = PieceRecord(separable.middle(), rows), problem.frozen()
+    found = minimise_by_bundle(
+        frozen, separable, accuracy.tolerance, accuracy.max_iterations, pieces=pieces, rows=rows
     )
     meeting = pieces.meeting(separable, problem.eps).polished(separable)
-    y, _ = meeting.minimiser(separable)
-    return y, piecewise_adjoint(problem, separable, y, meeting), meeting
+    y, low = meeting.minimiser(separable)[0], meeting.bound(separable)
+    # Newton's method may stray where the bundle was not done; its own best point obeys the rows.
+    best = found.point.reshape(problem.batch, problem.size)
+    if rows is not None:
+        G, h = rows.with_bounds()
+        wide = 1 + y.abs().amax(1) + separable.middle().abs().amax(1)
+        outside = (y @ G.mT - h).amax(1) > 64 * torch.finfo(y.dtype).eps * wide
+        y = torch.where(outside[:, None], best, y)
+    value, slope = frozen.evaluate(y)
+    total, offset = value + separable.value(y), value - (slope * y).sum(1)
+    worse = total > found.value + NOISY * noise_of(problem, value, offset, total)
+    y, total = torch.where(worse[:, None], best, y), torch.where(worse, found.value, total)
+    parts = (value, offset, total)
+    judged = judge(problem, y, parts, torch.fmax(low, found.lower_bound), None, accuracy, found.iterations)
+    return _Found(y, piecewise_adjoint(problem, separable, y, meeting), meeting, judged)
 
 
-def _smooth(
-    problem: TorchProblem, rows: Rows | None, term: Term, accuracy: Accuracy
-) -> tuple[Tensor, Adjoint, Meeting | None]:
-    f = problem.f
+def _on_boxes(problem: TorchProblem, term: Term, accuracy: Accuracy) -> _Found:
+    """Minimise a smooth f on boxes by Newton's method."""
+    f, inner = problem.f, term.kind == "entropy"
     separable = _separable(problem, term, term.weight if term.kind is not None else 0.0)
     modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
-    frozen, tolerance, steps = problem.frozen(), accuracy.tolerance, accuracy.max_iterations
-    if rows is not None:
-        both = modulus + (term.weight if term.kind is not None else 0.0)
-        joined = replace(_joined(frozen, separable), lo=rows.lo, hi=rows.hi)
-        found = minimise_by_interior_points(joined, rows, tolerance, steps, both)
-        held = held_by_rows(problem, separable, rows, found.point)
-        return held.y, held_adjoint(problem, separable, held), None
-    found = minimise_by_newton(frozen, separable, tolerance, steps, modulus=modulus)
-    y = polish(problem, separable, found.point.reshape(problem.batch, problem.size))
-    return y, smooth_adjoint(problem, separable, y, inner=term.kind == "entropy"), None
+    frozen = problem.frozen()
+    found = minimise_by_newton(
+        frozen, separable, accuracy.tolerance, accuracy.max_iterations, modulus=modulus
+    )
+    best = found.point.reshape(problem.batch, problem.size)
+    y = polish(problem, separable, best)
+    value, slope = frozen.evaluate(y)
+    total, offset = value + separable.value(y), value - (slope * y).sum(1)
+    worse = total > found.value + NOISY * noise_of(problem, value, offset, total)
+    y, total = torch.where(worse[:, None], best, y), torch.where(worse, found.value, total)
+    low = torch.fmax(
+        lower_bound(frozen, separable, y, value, slope, modulus).where(~worse, -torch.inf), found.lower_bound
+    )
+    expected = newton_gain(frozen, separable, y, inner) if bool(torch.isinf(low).any()) else None
+    judged = judge(problem, y, (value, offset, total), low, expected, accuracy, found.iterations)
+    return _Found(y, smooth_adjoint(problem, separable, y, inner), None, judged)
+
+
+def _on_rows(problem: TorchProblem, term: Term, accuracy: Accuracy, rows: Rows) -> _Found:
+    """Minimise a smooth f on polytopes by interior points, and by Newton's method in the rows that hold.
+
+    The problem's box encloses the polytopes; it serves bounds alone.
+    """
+    f, own = problem.f, term.weight if term.kind is not None else 0.0
+    separable = _separable(problem, term, own)
+    modulus = own + (f.strong_convexity if isinstance(f, Architecture) else 0.0)
+    joined = _joined(problem.frozen(), separable)
+    found = minimise_by_interior_points(joined, rows, accuracy.tolerance, accuracy.max_iterations, modulus)
+    held = held_by_rows(problem, separable, rows, found.point)
+    value, slope = joined.evaluate(held.y)
+    offset = value - (slope * held.y).sum(1)
+    worse = value > found.value + NOISY * noise_of(problem, value, offset, value)
+    if bool(worse.any()):
+        best = found.point.reshape(problem.batch, problem.size)
+        held = replace(held, y=torch.where(worse[:, None], best, held.y))
+        value, slope = joined.evaluate(held.y)
+        offset = value - (slope * held.y).sum(1)
+    low, expected = _held_bound(joined, held, value, slope, modulus)
+    low = torch.fmax(low, found.lower_bound)
+    judged = judge(problem, held.y, (value, offset, value), low, expected, accuracy, found.iterations)
+    return _Found(held.y, held_adjoint(problem, separable, held), None, judged)
+
+
+def _held_bound(
+    joined: TorchProblem, held: Held, value: Tensor, slope: Tensor, modulus: float
+) -> tuple[Tensor, Tensor | None]:
+    """Bound the minimum by multipliers of the rows; and tell what Newton's method expects to gain."""
+    left, y = slope + held.price @ held.B, held.y
+    paid = (held.price * (y @ held.B.mT - held.right)).sum(1)
+    lagrangian = replace(joined, linear=held.price @ held.B)
+    low = paid + lower_bound(joined, Nothing(joined.lo, joined.hi), y, value, left, modulus)
+    if not bool(torch.isinf(low).any()):
+        return low, None
+    free = torch.full_like(y, torch.inf)
+    everywhere = replace(lagrangian, lo=-free, hi=free)
+    return low, newton_gain(everywhere, Nothing(-free, free), y, False) - paid
 
 
 def _joined(problem: TorchProblem, separable: Separable) -> TorchProblem:
@@ -221,21 +321,26 @@ def _joined(problem: TorchProblem, separable: Separable) -> TorchProblem:
     return replace(problem, f=total, x=index, linear=None, shape=(problem.size,), dtype=None, plane=None)
 
 
-def _piecewise(problem: TorchProblem, term: Term) -> tuple[TorchProblem, Separable]:
-    """Move a quadratic term that f brings along from f to r."""
-    f = problem.f
+def _require_unique(f: Function, term: Term) -> None:
+    """Refuse piecewise affine functions whose argmin has no gradient."""
     own = f.strong_convexity if isinstance(f, Architecture) else 0.0
     if own == 0.0 and term.kind is None:
         raise ArgumentError(
             "the argmin of a piecewise affine function may be a whole face and jumps with its weights: add a "
             'regulariser, "entropy" or "quadratic", or a network with quadratic > 0'
         )
+    if own > 0 and term.kind == "entropy":
+        raise ArgumentError(
+            "a piecewise linear network with a quadratic term and an entropy have no gradient in closed "
+            'form: choose regulariser "quadratic" or None, or a smooth activation'
+        )
+
+
+def _piecewise(problem: TorchProblem, term: Term) -> tuple[TorchProblem, Separable]:
+    """Move a quadratic term that f brings along from f to r."""
+    f = problem.f
+    own = f.strong_convexity if isinstance(f, Architecture) else 0.0
     if own > 0 and isinstance(f, Architecture):
-        if term.kind == "entropy":
-            raise ArgumentError(
-                "a piecewise linear network with a quadratic term and an entropy have no gradient in closed "
-                'form: choose regulariser "quadratic" or None, or a smooth activation'
-            )
         problem = replace(problem, f=PiecewisePart(f))
     return problem, _separable(problem, term, own + (term.weight if term.kind is not None else 0.0))
 

@@ -12,6 +12,7 @@ from jensen.errors import ArgumentError
 from jensen.minimize._arguments import as_tolerance
 from jensen.minimize.bundle._bundle import minimise_by_bundle
 from jensen.minimize.bundle._pieces import PieceRecord
+from jensen.minimize.layer._accuracy import warn_of
 from jensen.minimize.layer._implicit import on_pieces
 from jensen.minimize.layer._layer import ArgminLayer
 from jensen.minimize.tensors._convex import Function
@@ -51,6 +52,11 @@ class MaxMarginLoss(nn.Module):
     ------
     ArgumentError
         If an argument makes no sense; when called, if f is not known to be convex in y.
+
+    Warns
+    -----
+    jensen.errors.ConvergenceWarning
+        When called, if inner problems missed the tolerance: their losses are too small by up to the gap.
 
     Notes
     -----
@@ -104,7 +110,10 @@ class MaxMarginLoss(nn.Module):
         with torch.no_grad(), weights_at_rest(f):
             wide = problem.widened()
             term, pieces = Entropy.of(wide, self.weight), PieceRecord(wide.lo)
-            minimise_by_bundle(wide.frozen(), term, self.tolerance, self.max_iterations, pieces=pieces)
+            found = minimise_by_bundle(
+                wide.frozen(), term, self.tolerance, self.max_iterations, pieces=pieces
+            )
+            warn_of(~found.converged, found.gap)
             meeting = pieces.meeting(term, wide.eps)
             y, _ = meeting.minimiser(term)
         with weights_at_rest(f):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
+from scipy import sparse
+from torch import Tensor
 
 from jensen.errors import DomainError
 from jensen.minimize.polytopes._equations import rows_of_length_one, tight_rows, unfold
+from jensen.minimize.polytopes._row_programme import RowProgramme
 from jensen.minimize.polytopes._rows import Rows
 from jensen.minimize.tensors._plane import Plane
 from jensen.minimize.tensors._problem import Bounds, TorchProblem
@@ -47,6 +51,14 @@ class Place:
         if not bool((b - point @ torch.from_numpy(G).mT > 0).all()):
             raise DomainError("the polytope is too thin for floating-point numbers: scale it")
         self.rows = Rows(torch.from_numpy(G), b, -far, far, point)
+
+    @cached_property
+    def around(self) -> tuple[Tensor, Tensor]:
+        """A box (1, k) around the polytope, in the coordinates of the plane; infinite where there is none."""
+        rows, far = self.rows, np.full(self.rows.A.shape[1], np.inf)
+        programme = RowProgramme(sparse.csr_array(rows.A.numpy()), rows.b.numpy())
+        low, high = programme.enclosing_box(-far, far)
+        return torch.from_numpy(low)[None], torch.from_numpy(high)[None]
 
     def enter(self, problem: TorchProblem) -> tuple[TorchProblem, Rows]:
         """Give the problems in the coordinates of the plane, without bounds, and the rows for each.

@@ -8,7 +8,7 @@ from torch import Tensor
 from jensen.minimize.tensors._problem import TorchProblem
 from jensen.minimize.tensors._result import BatchedMinimum
 
-_NOISY = 20.0
+NOISY = 20.0
 """f's rounding may be so many times what its value lets expect, where large terms cancel inside f."""
 _PATIENCE = 10
 """Steps without progress, at gaps of such a size, after which a sample has met rounding."""
@@ -58,7 +58,7 @@ class Stall:
         falls = missing < 0.9 * self._least[index]
         self._idle[index] = torch.where(falls, 0.0, self._idle[index] + 1)
         self._least[index] = torch.where(falls, missing, self._least[index])
-        return (self._idle[index] >= _PATIENCE) & (missing <= _NOISY * noise)
+        return (self._idle[index] >= _PATIENCE) & (missing <= NOISY * noise)
 
 
 def noise_of(problem: TorchProblem, value: Tensor, offset: Tensor, total: Tensor) -> Tensor:

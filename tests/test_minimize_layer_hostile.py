@@ -1,0 +1,113 @@
+"""Layers, proximal maps and conjugates where methods used to give up in silence; with independent referees."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import cvxpy
+import numpy as np
+import pytest
+import torch
+
+import jensen
+from jensen.errors import ArgumentError, ConvergenceWarning
+from jensen.minimize import ArgminLayer, MaxMarginLoss, conjugate, prox, to_cvxpy
+from jensen.nn import FICNN, PICNN
+
+pytestmark = pytest.mark.filterwarnings("error::jensen.errors.ConvergenceWarning")
+
+
+def cube(n: int, rows: int = 0, seed: int = 0) -> jensen.Polytope:
+    """[-1, 1]^n, cut by some more rows."""
+    cuts = np.random.default_rng(seed).normal(size=(rows, n))
+    return jensen.Polytope(np.vstack([np.eye(n), -np.eye(n), cuts]), np.ones(2 * n + rows))
+
+
+def referee(f: Any, domain: jensen.Polytope, linear: Any, modulus: float, centre: Any = 0.0) -> Any:
+    """Minimise f + <linear, y> + (modulus / 2) |y - centre|^2 by an interior point method for cones."""
+    cp: Any = cvxpy
+    y = cp.Variable(domain.A.shape[1])
+    rows, goal = [domain.A @ y <= domain.b], linear @ y + modulus / 2 * cp.sum_squares(y - centre)
+    if f is not None:
+        wrapped = to_cvxpy(f.eval(), y)
+        goal, rows = goal + wrapped.expression, rows + wrapped.constraints
+    cp.Problem(cp.Minimize(goal), rows).solve(solver=cp.CLARABEL)
+    return y.value
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_projections_from_afar(scale: float, rows: int) -> None:
+    torch.manual_seed(0)
+    domain, cost = cube(3, rows), scale * torch.randn(8, 3, dtype=torch.double)
+    found = ArgminLayer(None, domain, "quadratic")(linear=cost).numpy()
+    assert (found @ domain.A.T - domain.b).max() <= 1e-12 * scale
+    for y, c in zip(found, cost.numpy(), strict=True):
+        np.testing.assert_allclose(y, referee(None, domain, c, 1.0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "scale"), [(3, 100.0), (4, 100.0), (6, 10.0)])
+def test_proximal_points_from_afar(n: int, scale: float) -> None:
+    torch.manual_seed(0)
+    domain, f = cube(n, 3, n), FICNN(n, (4,)).double()
+    p = scale * torch.randn(8, n, dtype=torch.double)
+    found = prox(f, 1.0, domain=domain)(p).detach().numpy()
+    assert (found @ domain.A.T - domain.b).max() <= 1e-12 * scale
+    for y, point in zip(found, p.numpy(), strict=True):
+        np.testing.assert_allclose(y, referee(f, domain, 0 * point, 1.0, point), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("activation", "own"), [("softplus", 0.0), ("softplus", 0.5), ("relu", 0.5)])
+def test_conjugates_over_polytopes(seed: int, activation: str, own: float) -> None:
+    torch.manual_seed(seed)
+    f = FICNN(6, (6,), activation, quadratic=own).double()
+    s = 3 * torch.randn(4, 6, dtype=torch.double)
+    domain = jensen.Polytope(np.vstack([cube(6).A, np.ones((1, 6))]), np.ones(13))
+    values = conjugate(f, domain=domain)(s).detach()
+    points = ArgminLayer(f, domain, None)(linear=-s).detach()
+    f.requires_grad_(False)
+    assert (points.numpy() @ domain.A.T - domain.b).max() <= 1e-12
+    for value, y, slope in zip(values, points, s, strict=True):
+        z = torch.from_numpy(referee(f, domain, -slope.numpy(), 0.0))[None]
+        assert float(value) >= float((slope * z).sum() - f(z)) - 1e-7
+        assert float((slope * y).sum() - f(y[None])) == pytest.approx(float(value), abs=1e-8)
+
+
+def test_what_is_not_solved_is_told() -> None:
+    """Warnings count the samples; `solve` tells which, and how far they are from their bounds."""
+    torch.manual_seed(0)
+    f, slopes = FICNN(8, (8, 8)).double(), 5 * torch.randn(4, 8, dtype=torch.double)
+    hurried = ArgminLayer(f, jensen.Box(-1.0, 1.0), "quadratic", weight=0.01, max_iterations=2)
+    with pytest.warns(ConvergenceWarning, match=r"^[1-4] of 4 problems missed the tolerance"):
+        hurried(linear=slopes)
+    thorough = ArgminLayer(f, jensen.Box(-1.0, 1.0), "quadratic", weight=0.01)
+    rough, fine = hurried.solve(linear=slopes), thorough.solve(linear=slopes)
+    assert fine.converged.all()
+    assert not rough.converged.all()
+    assert (rough.lower_bound <= fine.value + 1e-9).all()
+    assert (rough.value >= fine.value - 1e-9).all()
+    torch.testing.assert_close(fine.point, thorough(linear=slopes))
+    with pytest.warns(ConvergenceWarning):
+        prox(f, 100.0, max_iterations=2)(slopes)
+    smooth = FICNN(8, (8, 8), "softplus").double()
+    with pytest.warns(ConvergenceWarning):
+        conjugate(smooth, domain=cube(8), max_iterations=2)(slopes)
+    x, target = torch.randn(5, 3).double(), torch.ones(5, 4).double()
+    with pytest.warns(ConvergenceWarning):
+        MaxMarginLoss(PICNN(3, 4, (8, 8)).double(), weight=0.01, max_iterations=1)(x, target)
+    with pytest.raises(ArgumentError, match="unrolled"):
+        ArgminLayer(f, (0.0, 1.0), unrolled=3).solve(batch=1)
+
+
+def test_a_conjugate_without_maximiser_is_told() -> None:
+    f = FICNN(2, (3,), "softplus").double()
+    with pytest.warns(ConvergenceWarning):
+        conjugate(f, max_iterations=20)(torch.full((1, 2), 100.0).double())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        point = torch.randn(3, 2, dtype=torch.double)
+        inner = torch.func.vmap(torch.func.grad(lambda y: f(y[None])[0]))(point)
+        values = conjugate(f)(inner.detach())  # the slopes at points have these as maximisers
+    torch.testing.assert_close(values, (inner * point).sum(1) - f(point), atol=1e-9, rtol=0)
