@@ -47,7 +47,8 @@ def test_the_loss_never_rises_and_the_record_is_true(name: str) -> None:
     with torch.no_grad():
         assert LOSSES[name](model(x), target).item() == pytest.approx(run.loss, rel=1e-9, abs=1e-12)
     assert {visit.method for visit in run.visits if "2.bias" in visit.block} == {"solved"}
-    assert [visit.method for visit in run.visits[:2]] == ["solved", "gates held"]
+    if name in ("squared", "absolute", "pinball"):  # the classes are separable, and lost at once
+        assert [visit.method for visit in run.visits[:2]] == ["solved", "gates held"]
 
 
 def test_the_last_layer_is_solved_as_by_cvxpy() -> None:

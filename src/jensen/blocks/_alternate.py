@@ -19,8 +19,8 @@ from jensen.network import FloatArray
 _DESCENT_STEPS = 20
 _ENOUGH = 0.1
 """Share of the fall that the convex problem promised with which a step is taken."""
-_PULL, _LEAST_PULL, _MOST_PULL = 1e-2, 1e-9, 3.0
-"""Half of this times the squared distance is added to what is solved with gates held."""
+_PULL, _LEAST_PULL, _MOST_PULL = 1e-2, 1e-9, 0.3
+"""Half of this, times the mean second derivative, times the squared distance is added with gates held."""
 _LOOSE = 1e-5
 """Gap to which a problem with gates held is solved: it is left again at once."""
 
@@ -106,8 +106,9 @@ class Alternating:
             return Solution(true.start + share * step, found.gap) if share else None
         held = BlockFunction(block.program, block.names, values, self.decay)
         problem = SmoothProblem(held, held.start)
+        size = problem.size()
         while block.pull < _MOST_PULL:
-            found = problem.minimum(max(self.tolerance, _LOOSE), block.pull)
+            found = problem.minimum(max(self.tolerance, _LOOSE), block.pull * size)
             fall, promised = self.loss - true.value(found.point), self.loss - held.value(found.point)
             if fall > _ENOUGH * promised > 0:
                 block.pull = max(block.pull / 3, _LEAST_PULL)

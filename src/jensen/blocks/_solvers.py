@@ -51,6 +51,12 @@ class SmoothProblem:
         self.function, self.start = function, start
         self._first: torch.Tensor | None = None
 
+    def size(self) -> float:
+        """Mean second derivative at the start, along the entries: the scale of a pull; 1 of large blocks."""
+        if self.start.numel() > NEWTON_SIZE:
+            return 1.0
+        return float(self._second(self.start).diagonal().mean()) or 1.0
+
     def minimum(self, tolerance: float, pull: float = 0.0) -> Solution:
         """Minimise the function plus `pull / 2` times the squared distance from the start."""
 
@@ -78,14 +84,20 @@ class SmoothProblem:
             x, fresh = x + share * step, False
         return Solution(x, float(gap))
 
-    def _solver(self, x: torch.Tensor, pull: float) -> Function:
-        """Factorise the second derivatives at a point; those at the start are kept."""
+    def _second(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute second derivatives; those at the start are kept."""
         if x is self.start and self._first is not None:
-            second = self._first
-        else:
-            second = torch.autograd.functional.hessian(self.function, x, vectorize=True)  # type: ignore
+            return self._first
+        second: torch.Tensor = torch.autograd.functional.hessian(  # type: ignore[no-untyped-call]
+            self.function, x, vectorize=True
+        )
         if x is self.start:
             self._first = second
+        return second
+
+    def _solver(self, x: torch.Tensor, pull: float) -> Function:
+        """Factorise the second derivatives at a point."""
+        second = self._second(x)
         size = float(second.diagonal().abs().max())
         # A little of the identity, because the layers of a network rarely determine every weight.
         ridge = pull + 1e-10 * size + 1e-300
