@@ -23,9 +23,9 @@ _FIRST, _SECOND = 0.9, 0.99
 """Decay of Adam's averages of gradients and of their squares."""
 _RUNS = 4
 """Most runs from random networks; each has twice the neurons and twice the steps of the one before."""
-_STEPS, _RATE = 300, 0.1
-"""Steps of the first such run, and the length of its first step."""
-_PART = 0.3
+_STEPS, _RATE = 300, 2.0
+"""Steps of the first such run, and its rate; every later one has a rate smaller by the root of 2."""
+_PART = 0.5
 """Part of the time left that such a run may take."""
 _GAIN = 3e-3
 """Relative gain by which a run must lower the objective for a longer one to follow."""
@@ -35,8 +35,10 @@ _MISSES = 3
 """Runs in succession without a gain after which there are no more."""
 _SLIDE_STEPS = 200
 """Steps of each."""
-_SLIDE_RATE, _LEAST_RATE = 3e-3, 1e-4
-"""Length of their first step, at first and at least."""
+_SLIDE_RATE, _LEAST_RATE = 0.06, 2e-3
+"""Their rate, at first and at least."""
+_FEW_FEATURES = 20
+"""Steps are not longer where features are fewer."""
 _POLISH = 30
 """L-BFGS steps after a run."""
 
@@ -65,7 +67,8 @@ def anneal(
     outputs : (m,) array
     steps : int
     rate : float
-        First length of a step, in units in which the entries of X and y are about 1.
+        What the first step, if all entries of a neuron's weights move together, adds to its product with an
+        ordinary row of X; in units in which the entries of X and y are about 1.
     deadline : float
         On the clock of `time.perf_counter`; steps fall to 0 earlier where they would not be done by then.
 
@@ -89,6 +92,8 @@ def anneal(
     parts: list[Singles] = [(weights.T / unit).astype(np.float32), (outputs / unit).astype(np.float32)]
     means: list[Singles] = [np.zeros_like(part) for part in parts]
     squares: list[Singles] = [np.zeros_like(part) for part in parts]
+    # Rows that are long in the sum of their entries let neurons die where steps are long.
+    longest = rate / max(float(np.abs(x).sum(1).mean()), _FEW_FEATURES)
     begin = time.perf_counter()
     for step in range(1, steps + 1):
         done = max((step - 1) / steps, (time.perf_counter() - begin) / max(deadline - begin, 1e-9))
@@ -106,7 +111,7 @@ def anneal(
         slopes = (problem.loss.slope(fitted * of_y, problem.y) / of_y).astype(np.float32) * share
         back = across @ ((active > 0) * slopes[:, None])
         gradients = [back * output + decay * hidden, active.T @ slopes + decay * output]
-        length = rate * (1 + np.cos(np.pi * done)) / 2 / (1 - _FIRST**step)
+        length = longest * (1 + np.cos(np.pi * done)) / 2 / (1 - _FIRST**step)
         fresh = np.float32(1 / (1 - _SECOND**step))
         for k, gradient in enumerate(gradients):
             means[k] += np.float32(1 - _FIRST) * (gradient - means[k])
@@ -120,22 +125,24 @@ def anneal(
 def random_starts(
     problem: Problem, neurons: int, rng: np.random.Generator, deadline: float
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Train random networks, wider ones and for longer while that helps; those that are best so far.
+    """Train random networks, wider ones and for longer while that helps and time allows; the best so far.
 
     Yields
     ------
     weights : (m, d) array
     outputs : (m,) array
     """
-    best = np.inf
+    best, lasted = np.inf, 0.0
     for k in range(_RUNS):
-        left = deadline - time.perf_counter()
-        if left <= 0:
+        begin = time.perf_counter()
+        # Four times the work of the run before.
+        if 4 * lasted > _PART * (deadline - begin) or begin > deadline:
             return
         start = random_network(problem, neurons << k, rng)
-        end = time.perf_counter() + _PART * left
-        found = anneal(problem, *start, steps=_STEPS << k, rate=_RATE, deadline=end)
+        end = begin + _PART * (deadline - begin)
+        found = anneal(problem, *start, steps=_STEPS << k, rate=_RATE * 2 ** (-k / 2), deadline=end)
         found = descend(problem, *found, steps=2 * _POLISH, deadline=deadline)
+        lasted = time.perf_counter() - begin
         reached = objective_of(problem, *found)
         gained = (best - reached) / best if np.isfinite(best) else np.inf
         if gained > 0:

@@ -93,6 +93,9 @@ class _Generation:
             weights, outputs = self.weights, self.outputs
             for weights, outputs in random_starts(self.problem, neurons, self.rng, self.deadline):
                 self.offer(weights, outputs)
+            weights, outputs = self.slides.run(
+                self.problem, weights, outputs, least=self.tolerance, deadline=self.deadline
+            )
         else:
             self.offer(*balanced(*start))
             weights, outputs = descend(self.problem, *start, steps=_WARM_STEPS, deadline=self.deadline)
