@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from jensen.certify._progress import Clock
 from jensen.minimize.exact._masters import LinearMaster, QuadraticMaster
 from jensen.minimize.posed._affine import Affine, box_minimum
+from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import EPS
 from jensen.minimize.posed._oracle import Oracle
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point, generic_point
-from jensen.minimize.posed._recession import is_ray
+from jensen.minimize.posed._recession import falls
 from jensen.minimize.posed._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray
 
@@ -26,6 +27,13 @@ _FAR = 1e3
 _TOO_FAR = 1e15
 _IDLE = 40
 """A cut that was idle for so many iterations may go."""
+
+_FAILURES = 6
+"""A model that is not solved so often in smaller and smaller boxes is given up."""
+_LITTLE = 1e-6
+"""Share of the way to the anchor by which points may be moved; more would be seen in their values."""
+_PATIENCE, _GAIN = 300, 1e-2
+"""The gap must shrink by this share in so many iterations."""
 
 
 class Cuts:
@@ -63,13 +71,7 @@ class Cuts:
         progress: Callable[[Minimum], None] | None = None,
         max_iterations: int = 20000,
     ) -> Minimum:
-        """Minimise with this slope and curvature added; see `Walker.solve`.
-
-        Raises
-        ------
-        JensenError
-            If the model of cuts cannot be solved.
-        """
+        """Minimise with this slope and curvature added; see `Walker.solve`."""
         clock = clock or Clock(None)
         began, n = clock.elapsed, self.oracle.size
         tilt = np.zeros(n) if slope is None else np.asarray(slope, dtype=np.float64)
@@ -88,6 +90,8 @@ class Cuts:
                 if (end := run.step()) is not None:
                     status = end
                     break
+                if run.stalls():
+                    break
                 if clock.over:
                     status = "time_limit"
                     break
@@ -103,24 +107,26 @@ class Cuts:
         assert self.scout is not None
         found = self.scout.solve(tilt, curvature, centre, clock=clock)
         y = np.clip(found.point, self.inside.lo, self.inside.hi)
-        if not np.isfinite(y).all() or self.inside.breach(y) > 1e-9 * max(1.0, float(np.abs(y).max())):
+        if not np.isfinite(y).all() or not self.inside.holds(y):
             return centre
         here, there = (
             self.oracle.support(p)[0] + float(tilt @ p) + 0.5 * curvature * float(p @ p) for p in (centre, y)
         )
         return y if there < here else centre
 
-    def pulled_inside(self, y: FloatArray) -> FloatArray:
-        """Move a point that breaks rows by the tolerance of the model towards the anchor."""
+    def pulled_inside(self, y: FloatArray) -> FloatArray | None:
+        """Move a point that breaks rows by the tolerance of the model inside; None if that fails."""
         inside, anchor = self.inside, self.anchor
         if inside.is_box or anchor is None:
             return y
-        excess, room = inside.rows @ y - inside.right, inside.right - inside.rows @ anchor
+        excess, room = inside.excess(y), -inside.excess(anchor)
         wanting = (excess > 0) & (room > 0)
-        if not wanting.any():
-            return y
-        share = float((excess[wanting] / (excess[wanting] + room[wanting])).max())
-        return y + min(share * (1 + 1e-6) + 8 * EPS, 0.5) * (anchor - y)
+        if wanting.any():
+            share = float((excess[wanting] / (excess[wanting] + room[wanting])).max())
+            pulled = y + min(share * (1 + 1e-6) + 8 * EPS, 0.5) * (anchor - y)
+            if share < _LITTLE and inside.holds(pulled):
+                return pulled
+        return y if inside.holds(y) else moved_inside(inside, y)
 
     def master(self, curved: bool) -> LinearMaster | QuadraticMaster:
         """Return the model of all cuts, for goals with a quadratic term or without."""
@@ -174,6 +180,7 @@ class _Run:
         self.inside, self.centre = cuts.inside, centre
         self.low, self.iterations = -np.inf, 0
         self.ray: FloatArray | None = None
+        self.failures, self.since, self.gap_then = 0, 0, np.inf
         width = cuts.inside.hi - cuts.inside.lo
         self.unit = np.where(np.isfinite(width), width, max(1.0, float(np.abs(centre).max())))
         self.radius, self.best = 0.25, np.inf
@@ -195,9 +202,10 @@ class _Run:
             np.maximum(self.inside.lo, self.centre - reach),
             np.minimum(self.inside.hi, self.centre + reach),
         )
-        y, model, weights, price = self.cuts.master(self.curvature > 0).solve(
-            self.tilt, self.curvature, lo, hi
-        )
+        solved = self.cuts.master(self.curvature > 0).solve(self.tilt, self.curvature, lo, hi)
+        if solved is None:
+            return self._failed()
+        y, model, weights, price = solved
         on_box = (y <= lo) & (lo > self.inside.lo) | (y >= hi) & (hi < self.inside.hi)
         hindered = bool(on_box.any())
         scale, promised = max(1.0, abs(self.best)), self.best - model
@@ -211,8 +219,10 @@ class _Run:
         if hindered and promised <= 0.1 * self.gap * scale:
             self.radius *= 8.0
             return self._far_out()
-        y = self.cuts.pulled_inside(y)
-        value = self.probe(y)
+        near = self.cuts.pulled_inside(y)
+        if near is None:
+            return self._failed()
+        y, value = near, self.probe(near)
         gained = self.best - value
         if value < self.best:
             self.best, self.centre = value, y
@@ -256,14 +266,27 @@ class _Run:
                 self.cuts.drop(old)
                 self.idle = np.delete(self.idle, old)
 
+    def _failed(self) -> Status | None:
+        """Go on in a smaller box, where the model's numbers are closer together, a few times."""
+        self.failures += 1
+        self.radius /= 8.0
+        return "inaccurate" if self.failures > _FAILURES else None
+
+    def stalls(self) -> bool:
+        """Whether neither the best value nor the lower bound has improved for long."""
+        gap = self.best - self.low
+        if not gap >= (1 - _GAIN) * self.gap_then:
+            self.gap_then, self.since = gap, self.iterations
+        return self.iterations - self.since > _PATIENCE + 20 * len(self.centre)
+
     def _far_out(self) -> Status | None:
-        """Once the trust region is huge, test whether the function falls without end."""
+        """Once the trust region is huge, test whether the function is known to fall without end."""
         if self.radius < _FAR or self.curvature > 0:
             return None
         size = np.abs(self.centre).max()
         ray = self.centre / size if size > 0 else self.centre
-        rate = self.cuts.oracle.recession(ray, self.centre) + float(self.tilt @ ray)
-        if is_ray(self.inside, ray) and rate < -1e-9 * (1 + abs(float(self.tilt @ ray))):
+        known = self.cuts.oracle.asymptote
+        if known is not None and falls(known, self.inside, self.tilt, ray):
             self.ray = ray
             return "unbounded"
         return "inaccurate" if self.radius > _TOO_FAR else None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +13,15 @@ from scipy import sparse
 from jensen.certify._highs import quiet_highs
 from jensen.certify._progress import Clock
 from jensen.errors import ArgumentError, JensenError
+from jensen.minimize.exact._refine import refined
+from jensen.minimize.exact._stop import Stop as _Stop
 from jensen.minimize.posed._affine import box_minimum, minorant
+from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import why_not_icnn
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point
 from jensen.minimize.posed._recession import falls
 from jensen.minimize.posed._result import Minimum, Status, empty_domain
-from jensen.network import FloatArray, ReLUNetwork
+from jensen.network import FloatArray, Layer, ReLUNetwork
 
 _STATUS = highspy.HighsModelStatus
 _DUAL, _PRIMAL = 1, 4
@@ -30,8 +30,6 @@ _ENDED: dict[highspy.HighsModelStatus, Status] = {
     _STATUS.kTimeLimit: "time_limit",
     _STATUS.kInterrupt: "interrupted",
 }
-_BREACH = 1e-9
-"""By how much a point may break rows where the simplex method was stopped."""
 
 
 class Epigraph:
@@ -159,29 +157,58 @@ class EpigraphLP:
         self.highs.changeColsCost(n, places, self.epigraph.cost[:n] + tilt)
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + clock.left)
         status, pivots = self._run()
-        seconds = clock.elapsed - began
-        if status == _STATUS.kInfeasible:
-            return empty_domain(n, self.method, seconds)
-        columns = self.highs.getSolution().col_value
-        y = np.clip(np.array(columns[:n]) if columns else np.zeros(n), self.inside.lo, self.inside.hi)
+        solution = self.highs.getSolution()
+        columns, dual = np.array(solution.col_value), np.array(solution.row_dual)
         ended = _ENDED.get(status)
-        if ended is not None and self.inside.breach(y) > _BREACH:
-            point = feasible_point(self.inside, y)
-            if point is None:
-                return empty_domain(n, self.method, seconds)
-            y = point
-        if status in (_STATUS.kUnbounded, _STATUS.kUnboundedOrInfeasible):
-            return self._unbounded(tilt, pivots, clock, began)
-        if status != _STATUS.kOptimal and ended is None:
-            raise JensenError(f"HiGHS ends without an answer: {self.highs.modelStatusToString(status)}")
-        value = float(self.network(y)[0]) + float(tilt @ y)
-        low = self._bound(tilt, y)
+        if status not in (_STATUS.kOptimal, *_ENDED):
+            if status in (_STATUS.kUnbounded, _STATUS.kUnboundedOrInfeasible):
+                ray = self._ray(tilt)
+                if ray is not None:
+                    y = self._inside(columns[:n])
+                    seconds = clock.elapsed - began
+                    return Minimum(y, -np.inf, -np.inf, pivots, self.method, "unbounded", seconds, ray)
+            columns = np.zeros(0)  # HiGHS is lost in the scales: what it says means nothing
+        y, value, low = self._measured(columns, dual, tilt)
+        if ended is None and not value - low <= gap * max(1.0, abs(value)):
+            program = linear_program(self.epigraph, self.inside)
+            program.col_cost_ = self.epigraph.cost + np.append(tilt, np.zeros(len(self.epigraph.cost) - n))
+            if not len(columns):
+                columns, dual = self._columns(y), np.zeros(program.num_row_)
+            basis = self.highs.getBasis() if status == _STATUS.kOptimal else None
+            better = self._measured(*refined(program, columns, dual, basis, clock), tilt)
+            y, value = (y, value) if value <= better[1] else better[:2]
+            low = max(low, better[2])
         known: Status = "optimal" if value - low <= gap * max(1.0, abs(value)) else "inaccurate"
         if self._stop.asked:  # whatever comes next should not begin
             known = "interrupted"
         elif ended is not None and known != "optimal":
             known = ended
-        return Minimum(y, value, low, int(pivots), self.method, known, seconds)
+        return Minimum(y, value, low, pivots, self.method, known, clock.elapsed - began)
+
+    def _inside(self, y: FloatArray) -> FloatArray:
+        """Move a point, or none, into the domain."""
+        point = np.clip(y if len(y) else np.zeros(self.network.input_size), self.inside.lo, self.inside.hi)
+        if len(y) and self.inside.holds(point):
+            return point
+        moved = moved_inside(self.inside, point) if len(y) else feasible_point(self.inside, point)
+        if moved is None:
+            moved = feasible_point(self.inside, point)
+        if moved is None:
+            raise JensenError("no point of the domain is found in float64: rescale it")
+        return moved
+
+    def _columns(self, y: FloatArray) -> FloatArray:
+        """Compute inputs and activations at a point."""
+        pre, _ = self.network.forward(y[None])
+        layers = zip(pre, self.network.layers, strict=True)
+        return np.concatenate([y, *(np.where(z[0] > 0, z[0], a.negative_slope * z[0]) for z, a in layers)])
+
+    def _measured(
+        self, columns: FloatArray, dual: FloatArray, tilt: FloatArray
+    ) -> tuple[FloatArray, float, float]:
+        """Return the programme's point, moved into the domain, its value, and a lower bound."""
+        y = self._inside(columns[: self.network.input_size])
+        return y, float(self.network(y)[0]) + float(tilt @ y), self._bound(dual, tilt, y)
 
     def _run(self) -> tuple[highspy.HighsModelStatus, int]:
         """Solve; begin afresh, by the dual and then by the primal simplex method, where HiGHS gives up."""
@@ -192,7 +219,7 @@ class EpigraphLP:
                 self.highs.run()
             pivots += self.highs.getInfo().simplex_iteration_count
             status = self.highs.getModelStatus()
-            if status not in (_STATUS.kUnknown, _STATUS.kSolveError, _STATUS.kUnboundedOrInfeasible):
+            if status in (_STATUS.kOptimal, _STATUS.kUnbounded, *_ENDED):  # the domain is not empty
                 break
             self.highs.clearSolver()
         self.highs.setOptionValue("simplex_strategy", _DUAL)
@@ -233,9 +260,8 @@ class EpigraphLP:
         if same_rows and basis.valid:
             self.highs.setBasis(basis)
 
-    def _bound(self, tilt: FloatArray, y: FloatArray) -> float:
+    def _bound(self, dual: FloatArray, tilt: FloatArray, y: FloatArray) -> float:
         """Bound from below by the duals: they are slopes for all activations, see `minorant`."""
-        dual = np.array(self.highs.getSolution().row_dual)
         if not len(dual):
             dual = np.zeros(len(self.epigraph.below) + len(self.inside.right))
         upper = np.maximum(dual[self.epigraph.upper_rows], 0.0)
@@ -245,58 +271,24 @@ class EpigraphLP:
         affine = minorant(self.network, upper, lower, y).plus(tilt, y)
         return box_minimum(affine.plus_rows(self.inside, price, y), self.inside, y)
 
-    def _unbounded(self, tilt: FloatArray, pivots: int, clock: Clock, began: float) -> Minimum:
+    def _ray(self, tilt: FloatArray) -> FloatArray | None:
+        """Find a ray along which the goal falls without end, rounding errors considered."""
         n = self.network.input_size
         _, has_ray, found = self.highs.getPrimalRay()
-        ray = np.array(found[:n]) if has_ray else np.zeros(n)
-        if not len(self.epigraph.below) + len(self.inside.right):  # HiGHS has no rays without rows
-            cost = self.epigraph.cost[:n] + tilt
-            endless = np.where(cost < 0, np.isinf(self.inside.hi), np.isinf(self.inside.lo))
-            ray = np.where(endless, -np.sign(cost), 0.0)
-        if not falls(self.network, self.inside, tilt, ray):
-            raise JensenError("HiGHS calls the programme unbounded, but its ray does not show it")
-        columns = self.highs.getSolution().col_value
-        y = np.array(columns[:n]) if columns else np.zeros(n)
-        seconds = clock.elapsed - began
-        return Minimum(
-            y, -np.inf, -np.inf, int(pivots), self.method, "unbounded", seconds, ray / np.abs(ray).max()
-        )
-
-
-class _Stop:
-    """Tells HiGHS to stop when Ctrl-C was pressed.
-
-    An exception on its way through HiGHS leaves it in ruins. So while HiGHS runs the signal only sets a flag;
-    Python looks for signals while its own code runs, and that is HiGHS's callback.
-    """
-
-    def __init__(self, highs: Any) -> None:
-        self.asked = False
-        highs.setCallback(self._look, None)
-        highs.startCallback(highspy.cb.HighsCallbackType.kCallbackSimplexInterrupt)
-
-    def _look(self, kind: Any, message: str, out: Any, back: Any, data: Any) -> None:
-        back.user_interrupt = self.asked
-
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take Ctrl-C for a wish to stop, unless the program has plans of its own for it."""
-        self.asked = False
-        before = signal.getsignal(signal.SIGINT)
-        if (
-            before is not signal.default_int_handler
-            or threading.current_thread() is not threading.main_thread()
-        ):
-            yield
-            return
-        signal.signal(signal.SIGINT, self._ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        ray: FloatArray = np.array(found[:n])
+        if has_ray and falls(self.network, self.inside, tilt, ray):
+            return np.asarray(ray / np.abs(ray).max())
+        flat = [Layer(a.weights, np.zeros(a.size), a.negative_slope) for a in self.network.layers]
+        cone = Polyhedron(
+            np.where(np.isfinite(self.inside.lo), 0.0, -1.0),
+            np.where(np.isfinite(self.inside.hi), 0.0, 1.0),
+            self.inside.rows,
+            np.zeros(len(self.inside.right)),
+        )  # rays up to length 1, and what the network without its biases does there
+        ray = EpigraphLP(ReLUNetwork(n, flat, self.network.output_weights, 0.0), cone).solve(tilt).point
+        if not ray.any() or not falls(self.network, self.inside, tilt, ray):
+            return None
+        return np.asarray(ray / np.abs(ray).max())
 
 
 def linear_program(epigraph: Epigraph, inside: Polyhedron) -> highspy.HighsLp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import highspy
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.certify._highs import quiet_highs
-from jensen.errors import JensenError
 from jensen.minimize.posed._polyhedron import Polyhedron
 from jensen.network import FloatArray, Layer, ReLUNetwork
 
@@ -52,14 +52,8 @@ class LinearMaster:
         self._highs.deleteRows(len(rows), rows)
         self.count -= len(rows)
 
-    def solve(self, tilt: FloatArray, curvature: float, lo: FloatArray, hi: FloatArray) -> Solved:
-        """Minimise within a smaller box.
-
-        Raises
-        ------
-        JensenError
-            If HiGHS does not solve it.
-        """
+    def solve(self, tilt: FloatArray, curvature: float, lo: FloatArray, hi: FloatArray) -> Solved | None:
+        """Minimise within a smaller box; None where HiGHS fails."""
         n = self._n
         self._highs.changeColsCost(n, self._columns[:n], tilt)
         self._highs.changeColsBounds(n, self._columns[:n], lo, hi)
@@ -71,12 +65,12 @@ class LinearMaster:
                 break
             self._highs.clearSolver()
         if status != highspy.HighsModelStatus.kOptimal:
-            raise JensenError(
-                f"HiGHS does not solve the model of cuts: {self._highs.modelStatusToString(status)}"
-            )
+            return None
         solution = self._highs.getSolution()
         dual = np.array(solution.row_dual)
         weights = np.maximum(-dual[self._m :], 0.0)
+        if not weights.sum() > 0:
+            return None
         value = self._highs.getInfo().objective_function_value
         y = np.clip(np.array(solution.col_value[:n]), lo, hi)
         return y, float(value), weights / weights.sum(), np.maximum(-dual[: self._m], 0.0)
@@ -110,14 +104,8 @@ class QuadraticMaster:
         self._slopes = [s for i, s in enumerate(self._slopes) if i not in gone]
         self._offsets = [c for i, c in enumerate(self._offsets) if i not in gone]
 
-    def solve(self, tilt: FloatArray, curvature: float, lo: FloatArray, hi: FloatArray) -> Solved:
-        """Minimise within a smaller box.
-
-        Raises
-        ------
-        JensenError
-            If the walk gets stuck.
-        """
+    def solve(self, tilt: FloatArray, curvature: float, lo: FloatArray, hi: FloatArray) -> Solved | None:
+        """Minimise within a smaller box; None where the walk gets stuck."""
         from jensen.minimize.walk._walker import Walker  # compiled code: only loaded where it is used
 
         slopes, offsets = self._slopes, self._offsets
@@ -129,10 +117,10 @@ class QuadraticMaster:
             layers.append(Layer(sources, [offsets[k - 1] - offsets[k]]))
         last = {0: slopes[-1]} | ({len(layers): np.ones(1)} if layers else {})
         network = ReLUNetwork(len(tilt), layers, last, offsets[-1])
-        walker = Walker(network, Polyhedron(lo, hi, self.inside.rows, self.inside.right))
+        walker = Walker(network, replace(self.inside, lo=lo, hi=hi, witness=None))
         found = walker.solve(tilt, curvature, (lo + hi) / 2, 1e-3)
         if found.status != "optimal":
-            raise JensenError(f"the model of cuts is not solved: {found.status}, gap {found.gap:g}")
+            return None
         sigma, price = walker.multipliers()
         weights = np.ones(len(offsets))
         onward = 1.0

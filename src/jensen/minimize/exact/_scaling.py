@@ -35,8 +35,7 @@ class Units:
 
     def inside(self, inside: Polyhedron) -> Polyhedron:
         """Give a domain of y'."""
-        lo, hi, right = (np.ldexp(side, -self.point) for side in (inside.lo, inside.hi, inside.right))
-        return Polyhedron(lo, hi, inside.rows, right)
+        return inside.in_units(self.point)
 
 
 def scaled_network(network: ReLUNetwork, inside: Polyhedron) -> tuple[ReLUNetwork, Units] | None:
@@ -58,6 +57,10 @@ def scaled_network(network: ReLUNetwork, inside: Polyhedron) -> tuple[ReLUNetwor
         default=-np.inf,
     )
     whole = int(top) if np.isfinite(top) else 0
+    if (near := feasible_point(inside, np.zeros(network.input_size))) is not None:
+        steepest = float(np.abs(network.gradient(near[None])).max(initial=0.0))
+        if 0 < steepest < np.inf:  # neurons that are off in all of the domain do not count
+            whole = min(whole, int(np.floor(np.log2(steepest))) + units[0])
     if ordinary and abs(whole) <= _ORDINARY:
         return None
     out = {k: _shifted(w, exponents[k], np.full(1, -whole)) for k, w in network.output_weights.items()}
@@ -68,7 +71,8 @@ def scaled_network(network: ReLUNetwork, inside: Polyhedron) -> tuple[ReLUNetwor
 
 def scaled_oracle(oracle: Oracle, inside: Polyhedron) -> tuple[Oracle, Units] | None:
     """Give an oracle of y' for f', and their units; None if all numbers are ordinary."""
-    point = _bounds_exponent(inside)
+    known = _bounds_exponents(inside)
+    point = int(np.median(known)) if known.size else 0
     near = feasible_point(inside, np.zeros(oracle.size))
     if near is None:
         return None
@@ -142,6 +146,10 @@ class _ScaledOracle(Oracle):
 
     def __init__(self, oracle: Oracle, units: Units) -> None:
         self._oracle, self._units, self.size = oracle, units, oracle.size
+        self.asymptote = None
+        if (far := oracle.asymptote) is not None:
+            slopes = {k: w * 2.0 ** (units.point - units.value) for k, w in far.output_weights.items()}
+            self.asymptote = ReLUNetwork(far.input_size, far.layers, slopes, 0.0)
 
     def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
         c, e = self._units.point, self._units.value
@@ -154,10 +162,6 @@ class _ScaledOracle(Oracle):
             np.ldexp(affine.slope_error, c - e),
         )
         return float(np.ldexp(value, -e)), scaled, np.ldexp(point, -c)
-
-    def recession(self, ray: FloatArray, y: FloatArray) -> float:
-        c = self._units.point
-        return float(np.ldexp(self._oracle.recession(np.ldexp(ray, c), np.ldexp(y, c)), -self._units.value))
 
 
 def _exponent(numbers: FloatArray) -> FloatArray:
@@ -191,19 +195,19 @@ def _shifted(w: Matrix, columns: FloatArray, rows: FloatArray) -> Matrix:
 
 
 def _point_exponent(network: ReLUNetwork, inside: Polyhedron) -> int:
-    """Exponent of how far kinks are from 0; of the domain's size where there are none away from it."""
+    """Exponent of how far kinks are from 0, but not beyond the domain's size; of that if there are none."""
+    known = _bounds_exponents(inside)
     if network.layers and 0 in network.layers[0].weights:
         first = network.layers[0]
         with np.errstate(invalid="ignore"):
             far = _exponent(first.bias) - _row_exponents(first.weights[0], np.zeros(network.input_size))
-        if (known := far[np.isfinite(far)]).size:
-            return int(np.median(known))
-    return _bounds_exponent(inside)
+        if (kinks := far[np.isfinite(far)]).size:
+            return int(min(np.median(kinks), np.median(known) if known.size else np.inf))
+    return int(np.median(known)) if known.size else 0
 
 
-def _bounds_exponent(inside: Polyhedron) -> int:
-    """Exponent of the largest finite bound or right-hand side; 0 if there is none."""
+def _bounds_exponents(inside: Polyhedron) -> FloatArray:
+    """Exponents of finite bounds and right-hand sides other than 0."""
     ends = np.concatenate([inside.lo, inside.hi, inside.right])
     known = _exponent(ends[np.isfinite(ends)])
-    known = known[np.isfinite(known)]
-    return int(known.max()) if known.size else 0
+    return known[np.isfinite(known)]

@@ -15,7 +15,7 @@ from jensen.geometry import regions
 from jensen.minimize.export._files import is_tight
 from jensen.minimize.posed._dense_network import skeleton
 from jensen.minimize.posed._icnn import why_not_icnn
-from jensen.minimize.posed._problem import pose
+from jensen.minimize.posed._problem import as_fixed, pose
 from jensen.network import Matrix, ReLUNetwork, WholeSpace
 
 if TYPE_CHECKING:
@@ -160,8 +160,6 @@ def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Written] | None:
 
     if "torch" not in sys.modules:
         return None
-    import torch
-
     from jensen.nn import FICNN, PICNN
 
     if isinstance(f, PICNN):
@@ -169,7 +167,7 @@ def _smooth(f: Any, x: Any) -> tuple[ReLUNetwork, float, Written] | None:
             raise ArgumentError("a PICNN is a function of x and y: pass x")
         if not f.convex_arguments:
             raise NotConvexError("the constraints of this PICNN have been removed")
-        f = f.at(torch.as_tensor(x).to(next(f.parameters())).reshape(-1))
+        f = f.at(as_fixed(x).to(next(f.parameters())).reshape(-1))
     if type(f) is not FICNN or f.activation.piecewise_linear:
         return None
     if not f.convex_arguments:
@@ -246,8 +244,6 @@ def _pieces(network: ReLUNetwork, y: Any, reason: str) -> Any:
 
 
 def _parametric(f: Any, y: Any, x: Any) -> CvxpyNetwork:
-    import torch
-
     from jensen.nn import PICNN
 
     cvxpy = _cvxpy()
@@ -259,7 +255,7 @@ def _parametric(f: Any, y: Any, x: Any) -> CvxpyNetwork:
     like = next(f.parameters())
 
     def weights(point: Any) -> ReLUNetwork:
-        return skeleton(f.at(torch.as_tensor(point).to(like).reshape(-1)))
+        return skeleton(f.at(as_fixed(point).to(like).reshape(-1)))
 
     network = weights(np.zeros(f.x_features) if x is None else x)
     _check_size(y, network)

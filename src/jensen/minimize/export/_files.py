@@ -49,6 +49,8 @@ def write_lp(f: Any, domain: Domain | None, path: str | PathLike[str], x: Any = 
     JensenError
         If the file cannot be written.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise ArgumentError(f"path must be a file's path, got a {type(path).__name__}")
     file = Path(path)
     if file.suffix.lower() not in _FORMATS:
         raise ArgumentError(f"the file must end in {' or '.join(_FORMATS)}, got {file.name!r}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jensen.certify._bounds import magnitudes
 from jensen.minimize.posed._icnn import EPS, rounding_factor
-from jensen.minimize.posed._polyhedron import Polyhedron
 from jensen.network import FloatArray, ReLUNetwork
+
+if TYPE_CHECKING:
+    from jensen.minimize.posed._polyhedron import Polyhedron
 
 RADIUS = 1e3
 """How far lower bounds reach along unbounded variables, in units of max(1, |y|)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from jensen.network import FloatArray, Layer, ReLUNetwork
@@ -17,6 +18,16 @@ def dense_network(f: Any) -> ReLUNetwork | None:
     if type(f) is not FICNN or not f.activation.piecewise_linear:
         return None
     return skeleton(f, float(getattr(f.activation, "slope", 0.0)))
+
+
+def asymptote(f: Any) -> ReLUNetwork | None:
+    """Give a network from which a smooth FICNN differs by a bounded amount; None if none is known."""
+    from jensen.nn import FICNN
+    from jensen.nn._activation import CELU, ELU, Softplus
+
+    if type(f) is not FICNN or f.strong_convexity or type(f.activation) not in (Softplus, ELU, CELU):
+        return None
+    return skeleton(copy.deepcopy(f).double())
 
 
 def skeleton(f: Any, slope: float = 0.0) -> ReLUNetwork:

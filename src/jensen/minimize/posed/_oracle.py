@@ -11,7 +11,6 @@ from jensen.certify._bounds import magnitudes
 from jensen.errors import ArgumentError
 from jensen.minimize.posed._affine import Affine
 from jensen.minimize.posed._icnn import rounding_factor
-from jensen.minimize.posed._recession import recession
 from jensen.network import FloatArray, ReLUNetwork
 
 if TYPE_CHECKING:
@@ -29,9 +28,12 @@ class Oracle(ABC):
     ----------
     size : int
         Number of variables.
+    asymptote : ReLUNetwork or None
+        A network that grows like the function along every ray; None where no such is known.
     """
 
     size: int
+    asymptote: ReLUNetwork | None
 
     @abstractmethod
     def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
@@ -55,10 +57,6 @@ class Oracle(ABC):
             y, or a point so close that it makes no difference, at which the function has a gradient.
         """
 
-    @abstractmethod
-    def recession(self, ray: FloatArray, y: FloatArray) -> float:
-        """Rate of growth far out along a ray from y."""
-
 
 class NetworkOracle(Oracle):
     """A ReLU network that is known to be convex, whatever the signs of its weights.
@@ -68,19 +66,19 @@ class NetworkOracle(Oracle):
     """
 
     def __init__(self, network: ReLUNetwork) -> None:
-        self.network, self.size = network, network.input_size
+        self.network, self.size, self.asymptote = network, network.input_size, network
         self._factor = rounding_factor(network)
         self._sizes = [
             ({k: magnitudes(w) for k, w in layer.weights.items()}, np.abs(layer.bias))
             for layer in network.layers
         ]
         self._out = {k: magnitudes(w) for k, w in network.output_weights.items()}
-        self._steep = [np.maximum(1.0, np.abs(layer.negative_slope)) for layer in network.layers]
+        steep = [np.maximum(1.0, np.abs(layer.negative_slope)) for layer in network.layers]
         mass = [np.zeros(k) for k in (self.size, *network.widths)]
         for k, w in self._out.items():
             mass[k] += np.asarray(w.T @ np.ones(1))
         for position in range(network.depth, 0, -1):
-            onward = self._steep[position - 1] * mass[position]
+            onward = steep[position - 1] * mass[position]
             for k, w in self._sizes[position - 1][0].items():
                 mass[k] += np.asarray(w.T @ onward)
         self._mass = mass[0]
@@ -89,26 +87,25 @@ class NetworkOracle(Oracle):
         point = y
         pre, out = self.network.forward(point[None])
         value = float(out[0])
-        reaches, size = self._reaches(point)
+        reaches, size = self._reaches(point, pre)
         near = any((np.abs(z[0]) <= _NEAR * reach).any() for z, reach in zip(pre, reaches, strict=True))
         if near and anchor is not None:
             point = nudged(y, anchor)
             pre, out = self.network.forward(point[None])
+            size = self._reaches(point, pre)[1]
         slope = self.network.backward(self.network.slopes(pre))[0][0]
         return value, Affine(float(out[0]), slope, self._factor * size, self._factor * self._mass), point
 
-    def recession(self, ray: FloatArray, y: FloatArray) -> float:
-        return recession(self.network, ray)[0]
-
-    def _reaches(self, y: FloatArray) -> tuple[list[FloatArray], float]:
-        """Sum up absolute terms behind every pre-activation and behind the output."""
-        sizes, reaches = [np.abs(y) + _NUDGE], []
-        for (weights, bias), steep in zip(self._sizes, self._steep, strict=True):
+    def _reaches(self, y: FloatArray, pre: list[FloatArray]) -> tuple[list[FloatArray], float]:
+        """Sum up absolute terms behind every pre-activation and behind the output, less what is off."""
+        sizes, reaches, clear = [np.abs(y) + _NUDGE], [], max(_NEAR, self._factor)
+        for (weights, bias), z, layer in zip(self._sizes, pre, self.network.layers, strict=True):
             total = bias.copy()
             for k, w in weights.items():
                 total += w @ sizes[k]
             reaches.append(total)
-            sizes.append(steep * total)
+            slope = np.abs(layer.negative_slope)
+            sizes.append(np.where(z[0] < -clear * total, slope, np.maximum(1.0, slope)) * total)
         whole = abs(self.network.output_bias)
         return reaches, whole + sum(float((w @ sizes[k])[0]) for k, w in self._out.items())
 
@@ -125,10 +122,18 @@ class TorchOracle(Oracle):
         Whether torch's gradient is a subgradient everywhere. It is in architectures that are convex by
         construction; at a kink of others it need not be (relu(y) - relu(-y) has the gradient 0 at 0), and
         gradients are taken a little beside all points.
+    asymptote : ReLUNetwork, optional
+        Values, however far out, tell nothing: beyond them the function may turn.
     """
 
-    def __init__(self, f: Callable[[Any], Any], shape: tuple[int, ...], exact: bool = False) -> None:
-        self.f, self.shape, self.exact = f, shape, exact
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        shape: tuple[int, ...],
+        exact: bool = False,
+        asymptote: ReLUNetwork | None = None,
+    ) -> None:
+        self.f, self.shape, self.exact, self.asymptote = f, shape, exact, asymptote
         self.size = int(np.prod(shape))
 
     def support(self, y: FloatArray, anchor: FloatArray | None = None) -> tuple[float, Affine, FloatArray]:
@@ -156,13 +161,6 @@ class TorchOracle(Oracle):
             raise ArgumentError(f"f or its gradient is not finite at {np.array2string(y, threshold=6)}")
         eps = 8.0 * float(np.finfo(np.float64).eps)
         return number, Affine(number, gradient, eps * abs(number), eps * np.abs(gradient))
-
-    def recession(self, ray: FloatArray, y: FloatArray) -> float:
-        """Estimate the rate from values far out: the last of growing steps, +inf where it does not settle."""
-        reach = 1e6 * max(1.0, float(np.abs(y).max())) / max(float(np.abs(ray).max()), 1e-300)
-        near, middle, far = (self.support(y + t * ray)[0] for t in (reach, 2 * reach, 4 * reach))
-        first, second = (middle - near) / reach, (far - middle) / (2 * reach)
-        return second if abs(second - first) <= 1e-3 * abs(second) else np.inf
 
 
 def nudged(y: FloatArray, anchor: FloatArray) -> FloatArray:

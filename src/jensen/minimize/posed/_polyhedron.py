@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import highspy
 import numpy as np
 
-from jensen.certify._highs import quiet_highs
-from jensen.errors import JensenError
+from jensen.minimize.posed._feasible import decided, deepest, is_contradicted, moved_inside, sizes, slack
 from jensen.network import Domain, FloatArray
 
 _FLAT = 1e-9
 _CORNERS = 30
+_BROKEN = 1e-9
+"""By how much rows may be broken, relative to their largest entry and to the domain's unit, up to 1."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,27 @@ class Polyhedron:
     lo, hi : (n,) arrays
     rows : (m, n) array
     right : (m,) array
+    witness : (n,) array or None
+        A point of it, where one had to be found.
+    refuted : bool
+        Whether it is known to be empty.
+    tolerance : float
+        By how much points may break rows, beyond rounding errors.
     """
 
     lo: FloatArray
     hi: FloatArray
     rows: FloatArray
     right: FloatArray
+    witness: FloatArray | None = None
+    refuted: bool = False
+    tolerance: float = 0.0
 
     @property
     def is_empty(self) -> bool:
-        """Whether the bounds, or rows without a variable, contradict each other."""
+        """Whether it is known to be empty, or bounds or rows without a variable contradict each other."""
         idle = ~self.rows.any(axis=1)
-        return bool((self.lo > self.hi).any() or (self.right[idle] < 0).any())
+        return self.refuted or bool((self.lo > self.hi).any() or (self.right[idle] < 0).any())
 
     @property
     def is_box(self) -> bool:
@@ -47,14 +56,46 @@ class Polyhedron:
         """Whether it is a box, and every variable has two bounds."""
         return self.is_box and bool(np.isfinite(self.lo).all() and np.isfinite(self.hi).all())
 
+    @property
+    def exponent(self) -> int:
+        """Exponent of the unit of its points: that of the largest finite bound or right-hand side, or 0."""
+        ends = np.concatenate([self.lo, self.hi, self.right])
+        size = np.abs(ends[np.isfinite(ends)]).max(initial=0.0)
+        return int(np.frexp(size)[1]) - 1 if size > 0 else 0
+
+    def excess(self, y: FloatArray) -> FloatArray:
+        """By how much each row is broken at a point; negative where it is obeyed."""
+        return slack(y, self.rows, self.right)
+
+    def rounding(self, y: FloatArray) -> FloatArray:
+        """Bound the rounding errors of each row at a point."""
+        return sizes(y, self.rows, self.right)
+
     def breach(self, y: FloatArray) -> float:
         """Largest violation of a bound or row at a point; at most 0 inside."""
         outside = max(float((self.lo - y).max(initial=-np.inf)), float((y - self.hi).max(initial=-np.inf)))
-        return max(outside, float((self.rows @ y - self.right).max(initial=-np.inf)))
+        return max(outside, float(self.excess(y).max(initial=-np.inf)))
+
+    def holds(self, y: FloatArray) -> bool:
+        """Whether it contains a point, as far as its tolerance and rounding go."""
+        within = bool((self.lo <= y).all() and (y <= self.hi).all())
+        return within and bool((self.excess(y) <= np.maximum(self.tolerance, self.rounding(y))).all())
+
+    def in_units(self, exponent: int) -> Polyhedron:
+        """Give the polyhedron of y' for y = 2^exponent y'."""
+        lo, hi, right = (np.ldexp(side, -exponent) for side in (self.lo, self.hi, self.right))
+        witness = None if self.witness is None else np.ldexp(self.witness, -exponent)
+        tolerance = float(np.ldexp(self.tolerance, -exponent))
+        return Polyhedron(lo, hi, self.rows, right, witness, self.refuted, tolerance)
 
 
 def polyhedron(domain: Domain, d: int) -> Polyhedron:
-    """Read a domain of d variables.
+    """Read a domain of d variables, and decide whether it is empty.
+
+    A polyhedron is empty if its rows, each broken by up to 1e-9 of its largest entry and of the domain's
+    unit (if that is below 1; or by rounding errors), contradict each other. That is proved by multipliers,
+    with all rounding errors, or in rational arithmetic; where rows contradict each other by less, they are
+    moved apart, by as much. Where neither decides, in large systems, it is what HiGHS says.
 
     Raises
     ------
@@ -74,7 +115,33 @@ def polyhedron(domain: Domain, d: int) -> Polyhedron:
     # Tolerances of linear programming are absolute. Powers of two do not round.
     largest = np.abs(rows).max(axis=1, initial=0.0)
     unit = np.exp2(-np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).clip(2.0**-1000, 2.0**1000)
-    return Polyhedron(lo, hi, np.ascontiguousarray(rows * unit[:, None]), right * unit)
+    return _settled(Polyhedron(lo, hi, np.ascontiguousarray(rows * unit[:, None]), right * unit))
+
+
+def _settled(inside: Polyhedron) -> Polyhedron:
+    """Tell whether there is a point, and move what contradicts each other by rounding errors apart."""
+    inside = replace(inside, tolerance=float(np.ldexp(_BROKEN, min(inside.exponent, 0))))
+    crossed = (inside.lo > inside.hi) & (inside.lo - inside.hi <= inside.tolerance)
+    if crossed.any():
+        lo, hi = inside.lo, inside.hi
+        inside = replace(inside, lo=np.where(crossed, hi, lo), hi=np.where(crossed, lo, hi))
+    if inside.is_empty or inside.is_box:
+        return inside
+    if (inside.rows @ np.clip(0.0, inside.lo, inside.hi) <= inside.right).all():
+        return inside
+    found = deepest(inside)
+    y = np.clip(0.0, inside.lo, inside.hi) if found is None else found.point
+    if (near := moved_inside(inside, y)) is not None:
+        y = near
+    if not inside.holds(y):
+        if found is not None and is_contradicted(inside, y, found.price):
+            return replace(inside, refuted=True)
+        exact = decided(inside)
+        if exact is None or isinstance(exact, bool):
+            return replace(inside, refuted=True)
+        y = exact
+    right = np.maximum(inside.right, np.nextafter(inside.rows @ y, np.inf))
+    return replace(inside, right=np.where(inside.excess(y) > 0, right, inside.right), witness=y)
 
 
 def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
@@ -85,23 +152,20 @@ def feasible_point(inside: Polyhedron, near: FloatArray) -> FloatArray | None:
     inside : Polyhedron
     near : (n,) array
         Taken as it is, moved into the bounds, where it obeys the rows.
-
-    Raises
-    ------
-    JensenError
-        If HiGHS does not tell.
     """
     if inside.is_empty:
         return None
     y = np.clip(near, inside.lo, inside.hi)
     if inside.is_box or (inside.rows @ y <= inside.right).all():
         return y
-    found = _deepest(inside)
-    return None if found is None else found[0]
+    if inside.witness is not None:
+        return inside.witness.copy()
+    found = deepest(inside)
+    return moved_inside(inside, y if found is None else found.point)
 
 
-def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator) -> FloatArray | None:
-    """Draw a point of the relative interior, on no particular hyperplane; None if the polyhedron is empty.
+def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Draw a point of the relative interior, on no particular hyperplane.
 
     Parameters
     ----------
@@ -109,11 +173,6 @@ def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator
     near : (n,) array
         In the polyhedron; says where along unbounded variables.
     rng : Generator
-
-    Raises
-    ------
-    JensenError
-        If HiGHS does not tell.
     """
     inner: FloatArray
     reach = 1.0 + np.abs(near)
@@ -126,46 +185,16 @@ def generic_point(inside: Polyhedron, near: FloatArray, rng: np.random.Generator
     above, below = free & np.isfinite(inside.hi), free & np.isfinite(inside.lo)
     rows = np.vstack([inside.rows, eye[above], -eye[below]])
     right = np.concatenate([inside.right, inside.hi[above], -inside.lo[below]])
-    found = _deepest(Polyhedron(inside.lo, inside.hi, rows, right))
+    found = deepest(Polyhedron(inside.lo, inside.hi, rows, right))
     if found is None:
-        return None
-    centre, room = found
+        return near
+    centre, room = found.point, found.room
     if room <= _FLAT:  # a mean of corners lies inside their face
         bounded = Polyhedron(lo, hi, inside.rows, inside.right)
-        drawn = (_deepest(bounded, rng.normal(size=len(lo))) for _ in range(min(len(lo), _CORNERS) + 2))
-        corners = np.array([corner[0] for corner in drawn if corner is not None])
+        drawn = (deepest(bounded, rng.normal(size=len(lo))) for _ in range(min(len(lo), _CORNERS) + 2))
+        corners = np.array([corner.point for corner in drawn if corner is not None])
         mean: FloatArray = rng.dirichlet(np.ones(len(corners))) @ corners if len(corners) else centre
-        return mean
+        return mean if inside.holds(mean) else near
     step = rng.uniform(-0.5, 0.5, len(lo)) * room / np.sqrt(len(lo))
     inner = np.clip(centre + np.where(free, step, 0.0), inside.lo, inside.hi)
     return inner
-
-
-def _deepest(inside: Polyhedron, cost: FloatArray | None = None) -> tuple[FloatArray, float] | None:
-    """Find a point as far as possible from all rows, up to 1, and that distance; None if there is none.
-
-    With a cost, find a point of least cost instead.
-    """
-    n, m = len(inside.lo), len(inside.right)
-    program = highspy.HighsLp()
-    program.num_col_, program.num_row_ = n + 1, m
-    program.col_cost_ = np.append(np.zeros(n), -1.0) if cost is None else np.append(cost, 0.0)
-    program.col_lower_ = np.append(inside.lo, 0.0)
-    program.col_upper_ = np.append(inside.hi, 1.0 if cost is None else 0.0)
-    program.row_lower_ = np.full(m, -np.inf)
-    program.row_upper_ = inside.right
-    whole = np.column_stack([inside.rows, np.linalg.norm(inside.rows, axis=1)])
-    program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    program.a_matrix_.start_ = np.arange(0, m * (n + 1) + 1, n + 1, dtype=np.int32)
-    program.a_matrix_.index_ = np.tile(np.arange(n + 1, dtype=np.int32), m)
-    program.a_matrix_.value_ = whole.ravel()
-    highs = quiet_highs()
-    highs.passModel(program)
-    highs.run()
-    status = highs.getModelStatus()
-    if status == highspy.HighsModelStatus.kInfeasible:
-        return None
-    if status != highspy.HighsModelStatus.kOptimal:
-        raise JensenError(f"HiGHS finds no point of the domain and does not call it empty: {status}")
-    columns = np.array(highs.getSolution().col_value)
-    return np.clip(columns[:n], inside.lo, inside.hi), float(columns[n])

@@ -11,7 +11,7 @@ import numpy as np
 
 from jensen.certify import Verdict, check
 from jensen.errors import ArgumentError, DomainError, JensenError, NotConvexError, UnsupportedOperatorError
-from jensen.minimize.posed._dense_network import dense_network
+from jensen.minimize.posed._dense_network import asymptote, dense_network
 from jensen.minimize.posed._icnn import why_not_icnn
 from jensen.minimize.posed._oracle import NetworkOracle, Oracle, TorchOracle
 from jensen.network import (
@@ -126,7 +126,7 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
             raise ArgumentError("a PICNN is a function of x and y: pass x")
         known = 1 in f.convex_arguments
         like = next(f.parameters())
-        f, x = f.at(_fixed(x).to(like).reshape(-1)), None
+        f, x = f.at(as_fixed(x).to(like).reshape(-1)), None
     elif isinstance(f, Architecture):
         known = f.convex_arguments == (0,)
     if x is None and isinstance(f, torch.nn.Module):
@@ -139,17 +139,29 @@ def _of_torch(f: Any, domain: Domain, x: Any, shape: tuple[int, ...] | None) -> 
         if network is not None:
             return Problem(network, curvature, NetworkOracle(network), network.input_shape), known
     one = shape or _shape(f if x is None else None, domain)
-    return Problem(None, 0.0, TorchOracle(_in_double(f, x), one, exact=known), one), known
+    oracle = TorchOracle(_in_double(f, x), one, known, asymptote(f) if x is None else None)
+    return Problem(None, 0.0, oracle, one), known
 
 
-def _fixed(x: Any) -> Any:
-    """Read the argument that is held fixed as a tensor."""
+def as_fixed(x: Any) -> Any:
+    """Read the argument x that is held fixed as a tensor.
+
+    Raises
+    ------
+    ArgumentError
+        If it holds anything else than finite real numbers.
+    """
     import torch
 
     try:
-        return torch.as_tensor(x).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
+        fixed = torch.as_tensor(x).detach()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ArgumentError(f"x is no tensor or array of numbers: {error}") from error
+    if fixed.is_complex():
+        raise ArgumentError("x holds complex numbers; it must hold real ones")
+    if not torch.isfinite(fixed).all():
+        raise ArgumentError("x must be finite, and holds NaN or infinity")
+    return fixed
 
 
 def _without_quadratic(f: Any) -> Any:
@@ -187,7 +199,7 @@ def _in_double(f: Any, x: Any) -> Any:
         g.requires_grad_(False)
     if x is None:
         return g
-    fixed = _fixed(x)
+    fixed = as_fixed(x)
     fixed = fixed.double() if fixed.is_floating_point() else fixed
     batch = fixed.unsqueeze(0)
     return lambda y: g(batch, y)

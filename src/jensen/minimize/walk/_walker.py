@@ -9,6 +9,7 @@ import numpy as np
 from jensen.certify._progress import Clock
 from jensen.errors import ArgumentError, JensenError
 from jensen.minimize.posed._affine import RADIUS
+from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import EPS, LARGEST, dense, packed_size, rounding_factor, why_not_icnn
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point
 from jensen.minimize.posed._recession import falls
@@ -181,6 +182,13 @@ class Walker:
         sigma, price = self._sigma, self._price
         dual_slopes(net, goal, w, sigma, price)
         y = w.y.copy()
+        if not self.inside.is_box and not self.inside.holds(y):
+            near = moved_inside(self.inside, y)
+            if near is None:
+                near = feasible_point(self.inside, y)
+            if near is None:
+                raise JensenError("no point of the domain is found in float64: rescale it")
+            y = near
         radius = RADIUS * max(1.0, float(np.abs(y).max()))
         shift = self.network.output_bias
         low = least(net, self._sizes, goal, y, sigma, price, radius, self._factor)
