@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--case", choices=("brute", "adam"), help="one of the two parts; both by default")
     parser.add_argument("--problems", type=int, default=200, help="solved by brute force")
     parser.add_argument("--trained", type=int, default=40, help="problems with 25 runs of Adam each")
-    parser.add_argument("--steps", type=int, default=2000, help="of Adam")
+    parser.add_argument("--steps", type=int, default=1000, help="of Adam")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     begin = process_time()

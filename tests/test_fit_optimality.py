@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.fit_optimality import LOSSES, adam, brute_force, compare, draw, patterns
 from jensen.fit import count_gates, fit_network, make_problem
+from jensen.fit._anneal import Slides, anneal, random_starts
+from jensen.fit._descend import descend, objective_of, random_network
 
 
 @pytest.mark.parametrize("number", range(24))
@@ -41,3 +46,35 @@ def test_brute_force_finds_what_is_known() -> None:
 def test_all_losses_and_kinds_are_drawn() -> None:
     drawn = [draw(number) for number in range(32)]
     assert len({(kind, problem.loss.name) for kind, problem in drawn}) == 8 * len(LOSSES)
+
+
+def test_long_steps_end_below_a_plain_descent() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 20))
+    problem = make_problem(x, rng.standard_normal(200), 0.005)
+    start = random_network(problem, 30, rng)
+    found = anneal(problem, *start, steps=300, rate=2.0)
+    assert objective_of(problem, *found) < objective_of(problem, *descend(problem, *start, steps=300))
+    # Units of the data make no difference, as far as float32 goes.
+    scaled = replace(problem, x=2.0**40 * x, y=2.0**-60 * problem.y, regularisation=2.0**-20 * 0.005)
+    same = (2.0**-50 * start[0], 2.0**-50 * start[1])
+    other = objective_of(scaled, *anneal(scaled, *same, steps=300, rate=2.0))
+    assert other * 2.0**120 == pytest.approx(objective_of(problem, *found), rel=1e-6)
+
+
+def test_runs_of_adam_end_in_time_and_survive_what_float32_does_not() -> None:
+    rng = np.random.default_rng(0)
+    problem = make_problem(rng.standard_normal((50, 5)), rng.standard_normal(50), 0.05)
+    start = random_network(problem, 10, rng)
+    late = time.perf_counter()
+    assert objective_of(problem, *anneal(problem, *start, steps=10**9, rate=2.0, deadline=late)) < np.inf
+    assert not list(random_starts(problem, 10, rng, late))
+    before = objective_of(problem, *start)
+    assert objective_of(problem, *Slides().run(problem, *start, least=1e-6, deadline=np.inf)) < before
+    for strength in (1e-300, 1e300):
+        extreme = replace(problem, regularisation=strength)
+        weights, outputs = anneal(extreme, *start, steps=60, rate=2.0)
+        assert np.isfinite(weights).all()
+        assert np.isfinite(outputs).all()
+    values = [objective_of(problem, *net) for net in random_starts(problem, 10, rng, np.inf)]
+    assert values == sorted(values, reverse=True)

@@ -45,6 +45,7 @@ _POLISH = 30
 Singles = NDArray[np.float32]
 
 
+@np.errstate(over="ignore", under="ignore", invalid="ignore")
 def anneal(
     problem: Problem,
     weights: Floats,
