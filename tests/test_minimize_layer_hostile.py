@@ -1,4 +1,4 @@
-"""Layers, proximal maps and conjugates where methods used to give up in silence; with independent referees."""
+"""Layers, proximal maps and conjugates where methods used to give up in silence; referees are independent."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import Any
 import cvxpy
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
 import jensen
 from jensen.errors import ArgumentError, ConvergenceWarning
-from jensen.minimize import ArgminLayer, MaxMarginLoss, conjugate, prox, to_cvxpy
-from jensen.nn import FICNN, PICNN
+from jensen.minimize import (
+    ArgminLayer,
+    MaxMarginLoss,
+    conjugate,
+    gradient_map,
+    minimize_batch,
+    prox,
+    to_cvxpy,
+)
+from jensen.nn import FICNN, PICNN, RelayICNN
 
 pytestmark = pytest.mark.filterwarnings("error::jensen.errors.ConvergenceWarning")
 
@@ -111,3 +120,65 @@ def test_a_conjugate_without_maximiser_is_told() -> None:
         inner = torch.func.vmap(torch.func.grad(lambda y: f(y[None])[0]))(point)
         values = conjugate(f)(inner.detach())  # the slopes at points have these as maximisers
     torch.testing.assert_close(values, (inner * point).sum(1) - f(point), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "elu", "celu"])
+def test_newton_on_boxes(activation: str) -> None:
+    """Clipped at full length a step may ascend: shorter ones do not. L-BFGS of scipy is the referee."""
+    for seed in [21, *range(8)]:
+        torch.manual_seed(seed)
+        f = FICNN(8, (7, 4), activation).double().requires_grad_(False)
+        slopes = torch.randn(4, 8, dtype=torch.double)
+        found = minimize_batch(f, jensen.Box(-0.5, 0.5), linear=slopes)
+        assert found.converged.all()
+        assert found.iterations.max() <= 30
+        conjugates = conjugate(f, domain=jensen.Box(-0.5, 0.5))(-slopes)
+        for value, other, slope in zip(found.value, conjugates, slopes, strict=True):
+            best = descend(f, slope, 0.5)
+            assert float(value) <= best + 2e-6 * max(1.0, abs(best))
+            assert -float(other) == pytest.approx(best, abs=1e-7)
+
+
+def descend(f: FICNN, slope: torch.Tensor, half: float) -> float:
+    """Minimise f + <slope, y> over a cube by scipy."""
+
+    def both(point: Any) -> tuple[float, Any]:
+        y = torch.from_numpy(point).requires_grad_(True)
+        value = f(y[None])[0] + slope @ y
+        (gradient,) = torch.autograd.grad(value, y)
+        return value.item(), gradient.numpy()
+
+    n = len(slope)
+    start, bounds = np.zeros(n), scipy.optimize.Bounds(np.full(n, -half), np.full(n, half))
+    options: Any = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000}
+    return float(scipy.optimize.minimize(both, start, jac=True, bounds=bounds, options=options).fun)
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_single_precision_far_from_the_domain(activation: str) -> None:
+    """The constant |p|^2 of a proximal map from afar must not decide what counts as rounding."""
+    torch.manual_seed(3)
+    f, p = FICNN(12, (8,), activation), 1000 * torch.randn(3, 12)
+    found = prox(f, 0.01, domain=cube(12))(p)
+    torch.testing.assert_close(found, p.sign(), atol=0.03, rtol=0)
+    again = prox(f.double(), 0.01, domain=cube(12))(p.double())
+    torch.testing.assert_close(found.double(), again, atol=1e-5, rtol=0)
+
+
+def test_wrong_arguments() -> None:
+    f, box = FICNN(2, (3,), quadratic=1.0).double(), jensen.Box(-1.0, 1.0)
+    for call in (prox(f), conjugate(f), gradient_map(f)):
+        for wrong in (None, np.zeros((2, 2)), torch.tensor(0.0)):
+            with pytest.raises(ArgumentError, match="must be a tensor"):
+                call(wrong)
+    for tensor in (torch.zeros(2, 2, dtype=torch.long), torch.zeros(2, 2)):
+        with pytest.raises(ArgumentError, match="float64"):
+            gradient_map(f)(tensor)
+    assert minimize_batch(RelayICNN(2, (6, 6)), box).point.shape == (1, 2)
+    assert minimize_batch(f, cube(2), right=torch.ones(0, 4)).point.shape == (0, 2)
+    none = torch.zeros(0, 2, dtype=torch.double)
+    assert ArgminLayer(f, box, "entropy", unrolled=3)(linear=none).shape == (0, 2)
+    assert ArgminLayer(f, cube(2), None).solve(linear=none).gap.shape == (0,)
+    assert prox(f, domain=cube(2))(none).shape == (0, 2)
+    assert conjugate(f, domain=cube(2))(none).shape == (0,)
+    assert gradient_map(f)(none).shape == (0, 2)

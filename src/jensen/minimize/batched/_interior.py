@@ -25,10 +25,17 @@ _TO_BORDER = 0.99
 _HALVINGS = 12
 _SHORT = 1e-8
 """A step that the border or f's curvature cuts down to this is the last."""
+_PATIENCE = 10
+"""Steps without a better bound, where multipliers say that there is one, after which rounding is met."""
 
 
 def minimise_by_interior_points(
-    problem: TorchProblem, rows: Rows, tolerance: float, max_iterations: int, modulus: float = 0.0
+    problem: TorchProblem,
+    rows: Rows,
+    tolerance: float,
+    max_iterations: int,
+    modulus: float = 0.0,
+    coarse: Tensor | float = 0.0,
 ) -> BatchedMinimum:
     """Minimise f until the gap is at most tolerance * max(1, |value|), or steps are lost in rounding.
 
@@ -42,9 +49,13 @@ def minimise_by_interior_points(
     max_iterations : int
     modulus : float, default 0.0
         A number with which f is strongly convex.
+    coarse : (batch,) tensor, optional
+        Rounding of f's values, where it is more than that of the vectors' dtype.
     """
     walls, y = _Walls(rows), rows.inner
     record, alive = Record(y), torch.arange(problem.batch, device=y.device)
+    blur = torch.as_tensor(coarse).to(y).expand(len(y))
+    least, idle = torch.full_like(y[:, 0], torch.inf), torch.zeros_like(y[:, 0])
     value, slope, hessian = second_order(problem, y)
     slack = walls.slack(y)
     push = slope.square().sum(1).sqrt() * (slack * walls.real).sum(1) / walls.real.sum(1).clamp_min(1)
@@ -62,11 +73,14 @@ def minimise_by_interior_points(
         low = offset - paid + low
         record.rise(alive, low - rounding(offset, value - offset, paid, low.nan_to_num(neginf=0.0)))
         missing = record.value[alive] - record.lower[alive]
-        noise = rounding(offset, value - offset, paid) * 4
+        noise = torch.maximum(rounding(offset, value - offset, paid) * 4, blur[alive])
         done = missing <= torch.maximum(tolerance * value.abs().clamp_min(1.0), noise)
         record.close(alive[done])
         gap = (price * slack).sum(1)
-        open_ = ~done & (gap > 1e-3 * noise)
+        falls = missing < 0.9 * least[alive]
+        idle[alive] = torch.where(falls | (gap > missing), 0.0, idle[alive] + 1)
+        least[alive] = torch.where(falls, missing, least[alive])
+        open_ = ~done & (gap > 1e-3 * noise) & (idle[alive] < _PATIENCE)
         if not bool(open_.any()):
             break
         # Multipliers that run ahead of the gradient leave bounds that no more steps improve.

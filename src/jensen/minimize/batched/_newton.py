@@ -2,7 +2,9 @@
 
 Coordinates that stand at a bound and are pushed against it rest; the others take a Newton step, whose length
 is found on the projected arc (Bertsekas, "Projected Newton methods for optimization problems with simple
-constraints", 1982). The linearisation of f at every iterate gives a valid lower bound.
+constraints", 1982). Where that takes many halvings, as where curvature jumps or steps are clipped a lot, the
+next step is one of a projected gradient method, whose descent is certain. The linearisation of f at every
+iterate gives a valid lower bound.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.minimize.tensors._separable import Entropy, Nothing, Proximity, Separable
 
 _ARMIJO = 1e-4
-_HALVINGS = 40
+_HALVINGS, _ON_NEWTON = 50, 8
+"""How often a step is halved in all; so often on Newton's, before the diagonal takes the Hessian's place."""
 _STEEP = 1e-4
 """A gradient that is larger than this share of the linear term is not that of a minimiser."""
 _INSIDE = 0.95
@@ -62,13 +65,18 @@ def minimise_by_newton(
         low = lower_bound(problem, term, y, value, slope, modulus)
         record.rise(alive, low - rounding(offset, value - offset, low.nan_to_num(neginf=0.0)))
         missing = record.value[alive] - record.lower[alive]
-        noise = noise_of(problem, value, offset, total)
+        noise = noise_of(problem, y, value, offset, total)
         done = stall.ends(alive, missing, noise) | (
             missing <= torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
         )
         hessian.diagonal(dim1=1, dim2=2).add_(second)
         direction = newton_direction(hessian, gradient, y, problem.lo, problem.hi, inside)
-        y_next, moved = _search(problem, term, y, total, gradient, direction, inside, noise)
+        # Sums of absolute rows on a diagonal are nowhere below the Hessian: along this step, however it is
+        # clipped, f descends unless its curvature jumps, and shortened it always does.
+        above = hessian.abs().sum(2)
+        above = torch.maximum(above, 1e-8 * above.amax(1, keepdim=True))
+        careful = -gradient / torch.where(above > 0, above, gradient.abs().clamp_min(1.0))
+        y_next, moved = _search(problem, term, y, total, gradient, direction, careful, inside, noise)
         record.close(alive[done])
         rest = torch.nonzero(~done & moved)[:, 0]
         alive, y = alive[rest], problem.beside(y_next)[rest]
@@ -214,25 +222,31 @@ def _search(
     total: Tensor,
     gradient: Tensor,
     direction: Tensor,
+    careful: Tensor,
     inside: bool,
     noise: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Halve the step of each sample until it pays; tell where it does."""
-    length = y.new_ones(len(y), 1)
-    low, high = _reach(problem, y, inside)
-    best, moved = y, torch.zeros_like(total, dtype=torch.bool)
-    for _ in range(_HALVINGS):
-        trial = torch.minimum(torch.maximum(y + length * direction, low), high)
-        change = ((trial - y) * gradient).sum(1)
-        value, slope = problem.evaluate(trial)
-        drop = total - value - term.value(trial)
+    """Halve the step of each sample until it pays, then a more careful one; tell where it does."""
+    best, moved = y.clone(), torch.zeros_like(total, dtype=torch.bool)
+    left = torch.arange(len(y), device=y.device)
+    for halving in range(_HALVINGS):
+        if halving == _ON_NEWTON:
+            direction = careful
+        length = 0.5 ** (halving if halving < _ON_NEWTON else halving - _ON_NEWTON)
+        here, at, slope = problem.take(left), y[left], gradient[left]
+        low, high = _reach(here, at, inside)
+        trial = torch.minimum(torch.maximum(at + length * direction[left], low), high)
+        change = ((trial - at) * slope).sum(1)
+        value, tilt = here.evaluate(trial)
+        ours = term.take(left)
+        drop = total[left] - value - ours.value(trial)
         # Near the minimum values drown in rounding: there the slope tells whether the step pays.
-        after = ((trial - y) * (slope + term.derivatives(trial)[0])).sum(1)
-        calm = (drop.abs() <= noise) & (after.abs() <= 0.9 * change.abs())
-        pays = (~moved) & (change < 0) & ((drop >= -_ARMIJO * change) | calm)
-        best = torch.where(pays[:, None], trial, best)
-        moved = moved | pays
-        if bool((moved | (change >= 0)).all()):
+        after = ((trial - at) * (tilt + ours.derivatives(trial)[0])).sum(1)
+        calm = (drop.abs() <= noise[left]) & (after.abs() <= 0.9 * change.abs())
+        pays = (change < 0) & ((drop >= -_ARMIJO * change) | calm)
+        best[left[pays]], moved[left[pays]] = trial[pays], True
+        # Clipped, a long step may ascend where a shorter one descends.
+        left = left[~pays]
+        if len(left) == 0:
             break
-        length = torch.where(moved[:, None], length, length / 2)
     return best, moved

@@ -70,7 +70,7 @@ def minimise_by_bundle(
         offset, total = value - (slope * y).sum(1), value + term.value(y)
         record.meet(alive, y, total, step)
         missing = record.value[alive] - record.lower[alive]
-        noise = noise_of(problem, value, offset, total)
+        noise = noise_of(problem, y, value, offset, total)
         wanted = torch.maximum(tolerance * total.abs().clamp_min(1.0), noise)
         open_ = (missing > wanted) & ~stall.ends(alive, missing, noise)
         record.close(alive[~open_])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,12 @@ class Judged:
     minimum: BatchedMinimum
     missed: Tensor
     gap: Tensor
+
+    def raised(self, constant: Tensor) -> Judged:
+        """Add a constant (batch,) to the objective."""
+        least = self.minimum
+        more = replace(least, value=least.value + constant, lower_bound=least.lower_bound + constant)
+        return replace(self, minimum=more)
 
     def warn(self) -> None:
         """Warn of what was missed, once."""
@@ -89,7 +95,7 @@ def judge(
     if expected is not None:
         gap = torch.where(torch.isinf(lower), expected, gap)
     size = total.abs().clamp_min(1.0)
-    noise = NOISY * noise_of(problem, value, offset, total)
+    noise = NOISY * noise_of(problem, y, value, offset, total)
     converged = gap <= torch.maximum(accuracy.tolerance * size, noise)
     missed = ~converged & ~(gap <= _WORTH_WARNING * size)
     return Judged(BatchedMinimum(y, total, lower, iterations, converged), missed, gap)

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from jensen.errors import ArgumentError
 from jensen.minimize._arguments import as_tolerance
 from jensen.minimize.layer._accuracy import Accuracy
 from jensen.minimize.layer._regularised import Term, argmin, argmin_and_value, has_kinks
 from jensen.minimize.polytopes._place import as_place
 from jensen.minimize.tensors._convex import Function, require_convex
-from jensen.minimize.tensors._problem import Bounds, TorchProblem, torch_problem
+from jensen.minimize.tensors._problem import Bounds, TorchProblem, require_batch, torch_problem
 from jensen.network import WholeSpace
 from jensen.network._numbers import as_count, as_positive
+from jensen.nn import Architecture
 
 Map: TypeAlias = Callable[..., Tensor]
 
@@ -78,6 +80,7 @@ def prox(
     bounds, place = as_place(WholeSpace() if domain is None else domain)
 
     def proximal(point: Tensor, x: Tensor | None = None) -> Tensor:
+        require_batch(point, "the points")
         problem = _problem(f, bounds, x, point, assume_convex)
         term = Term("quadratic", 1.0 / step, point.reshape(problem.batch, problem.size).to(problem.lo))
         return problem.shaped(argmin(problem, term, has_kinks(f, smooth), accuracy, x, place=place))
@@ -137,6 +140,7 @@ def conjugate(
     bounds, place = as_place(WholeSpace() if domain is None else domain)
 
     def value(slope: Tensor, x: Tensor | None = None) -> Tensor:
+        require_batch(slope, "the slopes")
         problem = _problem(f, bounds, x, slope, assume_convex, linear=-slope)
         flat = slope.reshape(problem.batch, problem.size)
         y, below = argmin_and_value(problem, Term(None, 1.0), has_kinks(f, smooth), accuracy, x, -flat, place)
@@ -164,11 +168,13 @@ def gradient_map(f: Function, *, assume_convex: bool = False) -> Map:
     Raises
     ------
     ArgumentError
-        When it is called, if f is not known to be convex.
+        When it is called, if f is not known to be convex, or y is no tensor of f's dtype.
     """
 
     def gradient(y: Tensor, x: Tensor | None = None) -> Tensor:
         require_convex(f, 1 if x is None else 2, assume_convex)
+        require_batch(y, "y")
+        _require_dtype(f, y)
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             point = y if y.requires_grad else y.detach().requires_grad_(True)
@@ -177,6 +183,14 @@ def gradient_map(f: Function, *, assume_convex: bool = False) -> Map:
         return slope
 
     return gradient
+
+
+def _require_dtype(f: Function, y: Tensor) -> None:
+    """Refuse points that have no gradients, or that f cannot take."""
+    first = next(f.parameters(), None) if isinstance(f, nn.Module) else None
+    wanted = torch.get_default_dtype() if first is None else first.dtype
+    if not y.is_floating_point() or (isinstance(f, Architecture) and y.dtype != wanted):
+        raise ArgumentError(f"y holds {y.dtype}: pass y.to({wanted})")
 
 
 class _Danskin(torch.autograd.Function):

@@ -23,7 +23,7 @@ from jensen.minimize.polytopes._rows import Rows
 from jensen.minimize.tensors._convex import Function
 from jensen.minimize.tensors._frozen import PiecewisePart
 from jensen.minimize.tensors._problem import TorchProblem, weights_at_rest
-from jensen.minimize.tensors._record import NOISY, Record, noise_of
+from jensen.minimize.tensors._record import NOISY, Record, coarseness, noise_of
 from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.minimize.tensors._separable import Entropy, Nothing, Proximity, Separable
 from jensen.nn import Architecture
@@ -179,22 +179,44 @@ def _solved(
         )
     if kinks:
         _require_unique(f, term)
+    problem, nearer, beyond = _nearer(problem, rows, term)
     with torch.no_grad(), weights_at_rest(f):
         if kinks:
-            found = _with_kinks(problem, term, accuracy, rows)
+            found = _with_kinks(problem, nearer, accuracy, rows)
         elif place is not None and rows is not None:
             low, high = (side.to(problem.lo).expand_as(problem.lo) for side in place.around)
-            found = _on_rows(replace(problem, lo=low, hi=high), term, accuracy, rows)
+            found = _on_rows(replace(problem, lo=low, hi=high), nearer, accuracy, rows)
         else:
-            found = _on_boxes(problem, term, accuracy)
+            found = _on_boxes(problem, nearer, accuracy)
     still, meeting = found.y, found.meeting
     tied = None if centre is None else term.weight * centre
     y = attach(still, problem, found.adjoint, parameters, x, linear, tied)
     return (
         (y if plane is None else plane.points(y)).to(dtype),
         lambda: _values(problem, x, still, meeting).to(dtype),
-        found.judged,
+        found.judged.raised(beyond),
     )
+
+
+def _nearer(problem: TorchProblem, rows: Rows | None, term: Term) -> tuple[TorchProblem, Term, Tensor]:
+    """Move the quadratic term's centre into the domain; what makes up for it is affine.
+
+    Far from the domain its values would drown those of f. With e = new - old centre,
+    |y - old|^2 = |y - new|^2 + 2 <e, y> - 2 <e, new> + |e|^2.
+
+    Returns
+    -------
+    TorchProblem, Term, and a (batch,) tensor : what the objective is beside the new one
+    """
+    if term.centre is None or term.kind != "quadratic":
+        return problem, term, torch.zeros_like(problem.lo[:, 0])
+    old = term.centre.detach()
+    new = torch.minimum(torch.maximum(old, problem.lo), problem.hi)
+    new = new if rows is None else rows.pulled_inside(new)
+    moved = term.weight * (new - old)
+    linear = moved if problem.linear is None else problem.linear + moved
+    constant = (moved * ((new - old) / 2 - new)).sum(1)
+    return replace(problem, linear=linear), replace(term, centre=new), constant
 
 
 def _no_choice(problem: TorchProblem, term: Term, y: Tensor) -> Judged:
@@ -241,7 +263,7 @@ def _with_kinks(problem: TorchProblem, term: Term, accuracy: Accuracy, rows: Row
         y = torch.where(outside[:, None], best, y)
     value, slope = frozen.evaluate(y)
     total, offset = value + separable.value(y), value - (slope * y).sum(1)
-    worse = total > found.value + NOISY * noise_of(problem, value, offset, total)
+    worse = total > found.value + NOISY * noise_of(problem, y, value, offset, total)
     y, total = torch.where(worse[:, None], best, y), torch.where(worse, found.value, total)
     parts = (value, offset, total)
     judged = judge(problem, y, parts, torch.fmax(low, found.lower_bound), None, accuracy, found.iterations)
@@ -261,7 +283,7 @@ def _on_boxes(problem: TorchProblem, term: Term, accuracy: Accuracy) -> _Found:
     y = polish(problem, separable, best)
     value, slope = frozen.evaluate(y)
     total, offset = value + separable.value(y), value - (slope * y).sum(1)
-    worse = total > found.value + NOISY * noise_of(problem, value, offset, total)
+    worse = total > found.value + NOISY * noise_of(problem, y, value, offset, total)
     y, total = torch.where(worse[:, None], best, y), torch.where(worse, found.value, total)
     low = torch.fmax(
         lower_bound(frozen, separable, y, value, slope, modulus).where(~worse, -torch.inf), found.lower_bound
@@ -279,20 +301,25 @@ def _on_rows(problem: TorchProblem, term: Term, accuracy: Accuracy, rows: Rows) 
     f, own = problem.f, term.weight if term.kind is not None else 0.0
     separable = _separable(problem, term, own)
     modulus = own + (f.strong_convexity if isinstance(f, Architecture) else 0.0)
-    joined = _joined(problem.frozen(), separable)
-    found = minimise_by_interior_points(joined, rows, accuracy.tolerance, accuracy.max_iterations, modulus)
+    frozen = problem.frozen()
+    joined = _joined(frozen, separable)
+    value, slope = frozen.evaluate(rows.inner)
+    coarse = coarseness(frozen, rows.inner, value, value - (slope * rows.inner).sum(1))
+    found = minimise_by_interior_points(
+        joined, rows, accuracy.tolerance, accuracy.max_iterations, modulus, coarse
+    )
     held = held_by_rows(problem, separable, rows, found.point)
-    value, slope = joined.evaluate(held.y)
-    offset = value - (slope * held.y).sum(1)
-    worse = value > found.value + NOISY * noise_of(problem, value, offset, value)
+    best = found.point.reshape(problem.batch, problem.size)
+    total, slope = joined.evaluate(held.y)
+    value = frozen.evaluate(held.y)[0]
+    offset = total - (slope * held.y).sum(1)
+    worse = total > found.value + NOISY * noise_of(problem, held.y, value, offset, total)
     if bool(worse.any()):
-        best = found.point.reshape(problem.batch, problem.size)
         held = replace(held, y=torch.where(worse[:, None], best, held.y))
-        value, slope = joined.evaluate(held.y)
-        offset = value - (slope * held.y).sum(1)
-    low, expected = _held_bound(joined, held, value, slope, modulus)
+        total, slope = joined.evaluate(held.y)
+    low, expected = _held_bound(joined, held, total, slope, modulus)
     low = torch.fmax(low, found.lower_bound)
-    judged = judge(problem, held.y, (value, offset, value), low, expected, accuracy, found.iterations)
+    judged = judge(problem, held.y, (value, offset, total), low, expected, accuracy, found.iterations)
     return _Found(held.y, held_adjoint(problem, separable, held), None, judged)
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from jensen.minimize.tensors._frozen import freeze
 from jensen.minimize.tensors._plane import Plane
 from jensen.network import Box, Domain, WholeSpace
 from jensen.network._numbers import as_count
-from jensen.nn import FICNN, PICNN, Architecture, ConvICNN, SkipMLP
+from jensen.nn import FICNN, PICNN, Architecture, ConvICNN, RelayICNN, SkipMLP
 
 Bounds: TypeAlias = Domain | tuple[Tensor | float, Tensor | float]
 """A domain, or a pair of tensors that broadcast to (batch, *shape): a box for each sample."""
@@ -209,7 +209,8 @@ def torch_problem(
     """
     require_convex(f, 1 if x is None else 2, assume_convex)
     for tensor, name in ((x, "x"), (linear, "linear"), (like, "the points")):
-        _require_batch(tensor, name)
+        if tensor is not None:
+            require_batch(tensor, name)
     if isinstance(f, Architecture):
         _require_fit(f, x)
     tensors = [t for t in (linear, like) if t is not None]
@@ -299,8 +300,15 @@ def weights_at_rest(f: Function) -> Iterator[None]:
             module.training = True
 
 
-def _require_batch(tensor: Tensor | None, name: str) -> None:
-    if tensor is not None and (not isinstance(tensor, Tensor) or tensor.ndim == 0):
+def require_batch(tensor: Any, name: str) -> None:
+    """Refuse what is no tensor of samples.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    """
+    if not isinstance(tensor, Tensor) or tensor.ndim == 0:
         got = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ArgumentError(f"{name} must be a tensor whose first axis is the batch, got {got}")
 
@@ -329,7 +337,7 @@ def _shape_of(f: Function, domain: Bounds) -> tuple[int, ...]:
         return f.input_shape
     if isinstance(f, PICNN):
         return (f.y_features,)
-    if isinstance(f, (FICNN, SkipMLP)):
+    if isinstance(f, (FICNN, RelayICNN, SkipMLP)):
         return (f.in_features,)
     if isinstance(domain, Box) and domain.lo.ndim == 1:
         return domain.lo.shape

@@ -61,12 +61,18 @@ class Stall:
         return (self._idle[index] >= _PATIENCE) & (missing <= NOISY * noise)
 
 
-def noise_of(problem: TorchProblem, value: Tensor, offset: Tensor, total: Tensor) -> Tensor:
+def noise_of(problem: TorchProblem, y: Tensor, value: Tensor, offset: Tensor, total: Tensor) -> Tensor:
     """How small a gap can be told from 0: f's values have their rounding, and the methods' sums theirs."""
     noise = rounding(offset, value - offset, total) * 4
+    return noise if problem.dtype is None else torch.maximum(noise, coarseness(problem, y, value, offset))
+
+
+def coarseness(problem: TorchProblem, y: Tensor, value: Tensor, offset: Tensor) -> Tensor:
+    """Bound the rounding of f's values in a dtype that is not the vectors'; 0 where it is."""
     if problem.dtype is None:
-        return noise
-    return torch.maximum(noise, (1 + value.abs() + offset.abs()) * (2 * problem.eps))
+        return torch.zeros_like(value)
+    own = value if problem.linear is None else value - (problem.linear * y).sum(1)
+    return (1 + own.abs() + offset.abs()) * (2 * problem.eps)
 
 
 def rounding(*terms: Tensor) -> Tensor:
