@@ -109,7 +109,7 @@ def one(folder: Path, digit: int) -> Problem:
 
 def cases(options: argparse.Namespace) -> list[Case]:
     """List the cases that the options leave."""
-    limit = 3.0
+    limit = 8.0
     found = [
         Case("100x10", partial(named, "100x10"), 0.1, limit),
         Case("100x10", partial(named, "100x10"), 0.01, limit),

@@ -20,6 +20,13 @@ def test_the_optimum_is_that_of_brute_force_over_all_patterns(number: int) -> No
     assert found.holds, (kind, problem.loss.name, found)
 
 
+def test_slopes_at_the_border_of_their_domain_cost_no_proof() -> None:
+    _, problem = draw(156)
+    assert problem.loss.name == "hinge"
+    assert not problem.x[1].any()
+    assert fit_network(problem).status == "optimal"
+
+
 @pytest.mark.parametrize("loss", range(4))
 def test_no_adam_ends_below_the_bound(loss: int) -> None:
     _, problem = draw(8 * loss + 5, most=15)

@@ -47,6 +47,8 @@ _FIRST_ACCURACY = 1e-3
 """Relative gap to which the first programme is solved."""
 _FINEST = 1e-10
 """Relative gap that no programme is asked to beat."""
+_SHRINK = 1e-4
+"""Part of the dual point by which it is shortened to see what that costs."""
 _VIOLATED = 8
 """Neurons above lambda that end a proof that there are none."""
 _MOMENT = 0.01
@@ -178,9 +180,10 @@ class _Generation:
     @property
     def slack(self) -> float:
         """Excess of the price that the tolerance allows."""
-        # Scaling the dual point by 1 / (1 + e) costs about e times the part that lambda has in the objective.
-        norm = float(np.linalg.norm(self.weights, axis=1) @ np.abs(self.outputs))
-        share = self.problem.regularisation * norm / self.value if self.value > 0 else 1.0
+        # Scaling the dual point by 1 / (1 + e) costs about e times the derivative along it: the part that
+        # lambda has in the objective, or more where slopes are at the border of the conjugate's domain.
+        cost = self.problem.dual(self.slopes) - self.problem.dual((1 - _SHRINK) * self.slopes)
+        share = cost / _SHRINK / self.value if self.value > 0 else 1.0
         return 0.5 * self.tolerance / max(share, 1e-3)
 
     def certify(self, excess: float) -> int:
