@@ -197,3 +197,26 @@ def test_arguments_that_make_no_sense() -> None:
             write_lp(picnn, Box(0, 1), "never.lp", x)
     with pytest.raises(ArgumentError, match="path"):
         write_lp(jensen.nn.FICNN(2, (3,)), Box(0, 1), 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rays_lie_in_the_domain(method: Any) -> None:
+    """A row that leans by 1e-10 ends the fall of y0 - 1e-10 y1 where the solver's ray does not see it."""
+    net = ReLUNetwork(2, [], {0: np.array([1.0, 0.0])})
+    wedge = Polytope([[-1.0, -1e-10], [0.0, -1.0]], [0.0, 0.0])  # y0 >= -1e-10 y1
+    falls = argmin(net, wedge, method=method)
+    if falls.status == "unbounded":
+        assert falls.ray is not None
+        assert (wedge.A @ falls.ray <= 1e-16).all()
+    assert falls.lower_bound == -np.inf
+    steady = argmin(ReLUNetwork(2, [], {0: np.array([1.0, 2e-10])}), wedge, method=method)
+    assert steady.status != "unbounded"
+    assert steady.value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_numbers_beyond_those_of_the_solver() -> None:
+    """HiGHS takes no cuts with entries beyond 1e15 and says so in a status only."""
+    net = ReLUNetwork(1, [Layer({0: [[1e10], [-1.0]]}, [0.0, 1e-10])], {1: np.array([1e12, 1e-10])})
+    found = argmin(net, Box(-1, 1), method="cuts")
+    assert found.status in ("optimal", "inaccurate")
+    assert found.lower_bound <= found.value

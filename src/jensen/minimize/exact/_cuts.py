@@ -15,7 +15,7 @@ from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import EPS
 from jensen.minimize.posed._oracle import Oracle
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point, generic_point
-from jensen.minimize.posed._recession import falls
+from jensen.minimize.posed._recession import falling_ray
 from jensen.minimize.posed._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray
 
@@ -286,7 +286,8 @@ class _Run:
         size = np.abs(self.centre).max()
         ray = self.centre / size if size > 0 else self.centre
         known = self.cuts.oracle.asymptote
-        if known is not None and falls(known, self.inside, self.tilt, ray):
-            self.ray = ray
-            return "unbounded"
+        if known is not None:
+            self.ray = falling_ray(known, self.inside, self.tilt, ray)
+            if self.ray is not None:
+                return "unbounded"
         return "inaccurate" if self.radius > _TOO_FAR else None

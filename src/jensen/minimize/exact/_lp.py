@@ -19,7 +19,7 @@ from jensen.minimize.posed._affine import box_minimum, minorant
 from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import why_not_icnn
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point
-from jensen.minimize.posed._recession import falls
+from jensen.minimize.posed._recession import falling_ray
 from jensen.minimize.posed._result import Minimum, Status, empty_domain
 from jensen.network import FloatArray, Layer, ReLUNetwork
 
@@ -275,9 +275,9 @@ class EpigraphLP:
         """Find a ray along which the goal falls without end, rounding errors considered."""
         n = self.network.input_size
         _, has_ray, found = self.highs.getPrimalRay()
-        ray: FloatArray = np.array(found[:n])
-        if has_ray and falls(self.network, self.inside, tilt, ray):
-            return np.asarray(ray / np.abs(ray).max())
+        ray = falling_ray(self.network, self.inside, tilt, np.array(found[:n])) if has_ray else None
+        if ray is not None:
+            return ray
         flat = [Layer(a.weights, np.zeros(a.size), a.negative_slope) for a in self.network.layers]
         cone = Polyhedron(
             np.where(np.isfinite(self.inside.lo), 0.0, -1.0),
@@ -285,10 +285,8 @@ class EpigraphLP:
             self.inside.rows,
             np.zeros(len(self.inside.right)),
         )  # rays up to length 1, and what the network without its biases does there
-        ray = EpigraphLP(ReLUNetwork(n, flat, self.network.output_weights, 0.0), cone).solve(tilt).point
-        if not ray.any() or not falls(self.network, self.inside, tilt, ray):
-            return None
-        return np.asarray(ray / np.abs(ray).max())
+        steep = EpigraphLP(ReLUNetwork(n, flat, self.network.output_weights, 0.0), cone).solve(tilt).point
+        return falling_ray(self.network, self.inside, tilt, steep)
 
 
 def linear_program(epigraph: Epigraph, inside: Polyhedron) -> highspy.HighsLp:

@@ -26,7 +26,7 @@ class LinearMaster:
     def __init__(self, inside: Polyhedron) -> None:
         self.inside, self.count = inside, 0
         n, m = len(inside.lo), len(inside.right)
-        self._n, self._m = n, m
+        self._n, self._m, self._lost = n, m, False
         self._columns = np.arange(n + 1, dtype=np.int32)
         self._highs = quiet_highs()
         program = highspy.HighsLp()
@@ -43,17 +43,23 @@ class LinearMaster:
 
     def add(self, slope: FloatArray, offset: float) -> None:
         """Add the cut t >= slope . y + offset."""
-        self._highs.addRow(-np.inf, -offset, self._n + 1, self._columns, np.append(slope, -1.0))
+        row = np.append(slope, -1.0)
+        added = self._highs.addRow(-np.inf, -offset, self._n + 1, self._columns, row)
+        self._lost = self._lost or added == highspy.HighsStatus.kError  # numbers beyond 1e15
         self.count += 1
 
     def drop(self, places: NDArray[np.intp]) -> None:
         """Remove cuts, by their numbers."""
+        if self._lost:
+            return
         rows = (places + self._m).astype(np.int32)
         self._highs.deleteRows(len(rows), rows)
         self.count -= len(rows)
 
     def solve(self, tilt: FloatArray, curvature: float, lo: FloatArray, hi: FloatArray) -> Solved | None:
         """Minimise within a smaller box; None where HiGHS fails."""
+        if self._lost:
+            return None
         n = self._n
         self._highs.changeColsCost(n, self._columns[:n], tilt)
         self._highs.changeColsBounds(n, self._columns[:n], lo, hi)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from jensen.certify._bounds import magnitudes
+from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import rounding_factor
 from jensen.minimize.posed._polyhedron import Polyhedron
 from jensen.network import FloatArray, ReLUNetwork
-
-_SLACK = 1e-9
-"""By how much a ray of the domain may lean over a row, relative to the row and the ray."""
 
 
 def recession(network: ReLUNetwork, ray: FloatArray) -> tuple[float, float]:
@@ -28,17 +26,26 @@ def recession(network: ReLUNetwork, ray: FloatArray) -> tuple[float, float]:
     return rate, rounding_factor(network) * around
 
 
-def is_ray(inside: Polyhedron, ray: FloatArray) -> bool:
-    """Whether the domain contains a ray in this direction from any of its points."""
-    size = float(np.abs(ray).max())
-    slack = _SLACK * size
-    stays = bool((inside.rows @ ray <= slack * np.abs(inside.rows).sum(axis=1)).all())
-    low, high = np.isfinite(inside.lo), np.isfinite(inside.hi)
-    return stays and bool((ray[low] >= -slack).all() and (ray[high] <= slack).all())
+def falling_ray(
+    network: ReLUNetwork, inside: Polyhedron, tilt: FloatArray, ray: FloatArray
+) -> FloatArray | None:
+    """Give a ray of the domain at or near this one, along which net(y) + tilt . y falls without end.
 
-
-def falls(network: ReLUNetwork, inside: Polyhedron, tilt: FloatArray, ray: FloatArray) -> bool:
-    """Whether net(y) + tilt . y falls without end along a ray of the domain, rounding errors considered."""
-    rate, error = recession(network, ray)
-    error += 4.0 * (len(ray) + 4) * float(np.finfo(np.float64).eps) * float(np.abs(tilt) @ np.abs(ray))
-    return is_ray(inside, ray) and rate + float(tilt @ ray) < -4.0 * error
+    Its largest entry is 1. It leans over no row by more than rounding errors, and falls by more than they
+    are. None if there is none so close.
+    """
+    if not (np.isfinite(ray).all() and ray.any()):
+        return None
+    cone = Polyhedron(
+        np.where(np.isfinite(inside.lo), 0.0, -1.0),
+        np.where(np.isfinite(inside.hi), 0.0, 1.0),
+        inside.rows,
+        np.zeros(len(inside.right)),
+    )
+    along = moved_inside(cone, ray / np.abs(ray).max())
+    if along is None or not along.any():
+        return None
+    along = along / np.abs(along).max()
+    rate, error = recession(network, along)
+    error += 4.0 * (len(ray) + 4) * float(np.finfo(np.float64).eps) * float(np.abs(tilt) @ np.abs(along))
+    return along if rate + float(tilt @ along) < -4.0 * error else None

@@ -12,7 +12,7 @@ from jensen.minimize.posed._affine import RADIUS
 from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import EPS, LARGEST, dense, packed_size, rounding_factor, why_not_icnn
 from jensen.minimize.posed._polyhedron import Polyhedron, feasible_point
-from jensen.minimize.posed._recession import falls
+from jensen.minimize.posed._recession import falling_ray
 from jensen.minimize.posed._result import Minimum, Status, empty_domain
 from jensen.minimize.walk._active import begin, count_wrong
 from jensen.minimize.walk._bound import dual_slopes, least, linear_value
@@ -130,8 +130,8 @@ class Walker:
                     progress(self._answer(goal, "time_limit", first, clock.elapsed - began, gap))
         except KeyboardInterrupt:
             status = "interrupted"
-        if outcome == UNBOUNDED and falls(self.network, inside, tilt, w.step):
-            ray = w.step / np.abs(w.step).max()
+        ray = falling_ray(self.network, inside, tilt, w.step) if outcome == UNBOUNDED else None
+        if ray is not None:
             return Minimum(
                 w.y.copy(), -np.inf, -np.inf, int(w.counts[ROUNDS]) - first, self.method, "unbounded",
                 clock.elapsed - began, ray,
