@@ -182,6 +182,49 @@ def test_bad_questions() -> None:
         jensen.curvature(torch.exp, X, domain={0: 3})  # type: ignore[dict-item]
 
 
+class Tied(nn.Module):
+    """One weight under three names, of which torch's graph reads the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        self.b.weight = self.a.weight
+        self.c = self.a
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.a(x)
+        return self.b(functional.relu(inner)).sum() + self.c(x).sum()
+
+
+@pytest.mark.parametrize("wrt", ["a.weight", "b.weight", "c.weight", ["c.weight", "a.weight"]])
+def test_tied_weights_are_one_variable(wrt: Any) -> None:
+    found = jensen.curvature(Tied(), torch.ones(3, 2), wrt=wrt, nonnegative=["b.weight"])
+    assert found.kind == "unknown"
+    assert found.wrt == (wrt if isinstance(wrt, str) else wrt[0],)
+    assert jensen.refute(found) is not None
+
+
+def test_parameters_that_overlap_are_refused() -> None:
+    net = Tied()
+    net.c = nn.Linear(2, 1, bias=False)
+    net.c.weight = nn.Parameter(net.a.weight.data[:1])
+    with pytest.raises(ArgumentError, match="share a part of their memory"):
+        jensen.curvature(net, torch.ones(3, 2), wrt="a.weight")
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x.max(0).indices.sum() * 1.0,
+        lambda x: torch.topk(x, 2, dim=0).indices.float().sum(),
+        lambda x: x.sort(0).indices.float().sum(),
+        lambda x: x.gather(0, x.max(0, keepdim=True).indices).sum(),
+    ],
+)
+def test_nothing_is_known_of_indices(f: Callable[..., Tensor]) -> None:
+    assert jensen.curvature(f, ROWS).kind == "unknown"
+
+
 def test_atoms_can_be_registered() -> None:
     def function(x: Tensor) -> Tensor:
         value: Tensor = torch.special.i0e(x).sum()

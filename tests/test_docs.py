@@ -12,7 +12,7 @@ import torch
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["curvature.md", "fit_extensions.md"])
+@pytest.mark.parametrize("page", ["blocks.md", "curvature.md", "fit_extensions.md"])
 def test_all_code_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jensen import fit, minimize, nn, training
+    from jensen import blocks, fit, minimize, nn, training
     from jensen.calculus import Atom, Counterexample, Curvature, curvature, refute, register_atom
     from jensen.certify import NeuronReport, Progress, StageReport, Verdict, Witness, check
     from jensen.errors import (
@@ -82,7 +82,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-_ROOMS = ("fit", "minimize", "nn", "training")
+_ROOMS = ("blocks", "fit", "minimize", "nn", "training")
 
 __all__ = [
     "ArgumentError",
@@ -114,6 +114,7 @@ __all__ = [
     "WholeSpace",
     "Witness",
     "as_network",
+    "blocks",
     "check",
     "curvature",
     "fit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from jensen.blocks._elementary import elementary
 from jensen.blocks._losses import LOSSES
 from jensen.errors import ArgumentError, NetworkError
 from jensen.network import FloatArray
-from jensen.program import Leaf, Name, Program, substituted, trace
+from jensen.program import Leaf, Program, trace
 
 LossLike: TypeAlias = str | Callable[..., Tensor] | None
 
@@ -146,22 +146,6 @@ def as_data(data: Any) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def _tied(whole: nn.Module, names: Sequence[str]) -> Program:
-    """Trace with every parameter as a leaf, and let parameters that are one tensor be one leaf."""
-    every = {n.removeprefix("owner."): p for n, p in whole.named_parameters(remove_duplicate=False)}
-    first = {id(every[name]): name for name in names}
-    program = trace(whole, (), list(every))
-    own = {leaf.label: leaf.name for leaf in program.leaves}
-    twins = {own[name]: Name(own[first[id(p)]]) for name, p in every.items() if first[id(p)] != name}
-    if not twins:
-        return program
-    kept = {name: Name(name) for name in (*program.shapes,)}
-    nodes = tuple(replace(node, args=substituted(node.args, {**kept, **twins})) for node in program.nodes)
-    outputs = tuple(twins[name].name if name in twins else name for name in program.outputs)
-    leaves = tuple(leaf for leaf in program.leaves if leaf.name not in twins)
-    return replace(program, leaves=leaves, nodes=nodes, outputs=outputs)
-
-
 def objective(model: nn.Module, loss: LossLike, data: Any) -> Objective:
     """Trace a training loss.
 
@@ -189,7 +173,7 @@ def objective(model: nn.Module, loss: LossLike, data: Any) -> Objective:
     owned = {name.removeprefix("owner."): p for name, p in whole.named_parameters()}
     if not owned:
         raise ArgumentError("the model has no parameters")
-    program = _tied(whole, list(owned))
+    program = trace(whole, (), list(owned))
     shapes = [program.shapes[name] for name in program.outputs]
     if len(shapes) != 1 or np.prod(shapes[0], dtype=int) != 1:
         raise NetworkError(f"the loss must be one number, got shapes {shapes}; take its sum or mean")

@@ -87,8 +87,8 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
 def _step(call: Call) -> Result:
     packet = call.node.packet
     if call.node.operator == "_operator.getitem":
-        picked: Result = call.args["a"][call.args["b"]]
-        return picked
+        picked: Result | None = call.args["a"][call.args["b"]]
+        return call.nothing_known() if picked is None else picked
     if not any(value.varies.any() for value in call.values) and not is_known(packet):
         return call.nothing_known()
     dtype = call.args.get("dtype")

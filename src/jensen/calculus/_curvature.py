@@ -254,7 +254,7 @@ def _found(program: Program, chosen: Sequence[int | str]) -> list[Leaf]:
     found = []
     for key in chosen:
         if isinstance(key, str):
-            match = [leaf for leaf in program.leaves if leaf.label == key]
+            match = [leaf for leaf in program.leaves if key in (leaf.label, *leaf.others)]
         elif isinstance(key, int) and not isinstance(key, bool) and 0 <= key < len(program.inputs):
             match = [program.inputs[key]]
         else:
@@ -265,7 +265,7 @@ def _found(program: Program, chosen: Sequence[int | str]) -> list[Leaf]:
                 f"there is no variable {key!r:.80}; the floating-point inputs are {known:.400}"
             )
         found += match[:1]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def declared_sign(leaf: Leaf, domain: Domain | None) -> Bits:

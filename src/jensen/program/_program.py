@@ -38,6 +38,8 @@ class Leaf:
     shape : tuple of int
     batched : bool
         Whether axis 0 is the batch, of which every entry is a sample of its own.
+    others : tuple of str
+        More dotted names of the same parameter, where weights are tied.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Leaf:
     kind: Literal["input", "parameter"]
     shape: Shape
     batched: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def sample_shape(self) -> Shape:

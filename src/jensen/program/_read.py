@@ -27,6 +27,7 @@ from jensen.network._traced import Traced
 from jensen.program._build import build
 from jensen.program._operators import is_kept
 from jensen.program._program import Leaf, Program, Shape
+from jensen.program._tied import merged, namesakes
 
 BATCH = 2
 """Samples in a batch that is traced: two, so that a mixture of samples shows."""
@@ -71,7 +72,8 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
         What the model is called with; floating-point tensors become leaves, all else is part of the program.
         An exported program takes none.
     parameters : iterable of str, optional
-        Dotted names of parameters that become leaves too; the others are constants.
+        Dotted names of parameters that become leaves too; the others are constants. Names of one tensor, as
+        with tied weights, are one leaf.
 
     Returns
     -------
@@ -82,7 +84,8 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
     NetworkError
         If torch cannot trace the model.
     ArgumentError
-        If a parameter is not known, or the model is of no kind that can be traced.
+        If a parameter is not known or shares a part of its memory with another, or the model is of no kind
+        that can be traced.
     UnsupportedOperatorError
         If the program is random.
     """
@@ -94,7 +97,9 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
     if unknown:
         known = ", ".join(owners) or "none"
         raise ArgumentError(f"the model has no parameter called {unknown[0]!r:.80}; it has {known:.400}")
-    program = traced(simplified(exported, is_kept, [owners[name] for name in wanted]))
+    tied = namesakes({label: first.constants[name] for label, name in owners.items()}, wanted)
+    every = [name for label, others in tied.items() for name in (label, *others)]
+    program = traced(simplified(exported, is_kept, [owners[name] for name in every]))
     where = getattr(model, "__qualname__", type(model).__name__)
     nodes = [replace(node, place=_placed(node.place, where)) for node in program.nodes]
     constants = dict(program.constants)
@@ -106,11 +111,12 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
             constants[name] = sample.detach().cpu()
             continue
         leaves.append(Leaf(name, label, "input", _fixed(sizes)))
-    for name in wanted:
+    for name in every:
         value = program.constants[owners[name]]
         leaves.append(Leaf(owners[name], name, "parameter", tuple(value.shape)))
     inputs = {name: program.inputs[name] for name in program.inputs if name not in constants}
-    return build(Traced(constants, program.parameters, inputs, nodes, program.outputs, trusted=True), leaves)
+    whole = Traced(constants, program.parameters, inputs, nodes, program.outputs, trusted=True)
+    return merged(build(whole, leaves), tied)
 
 
 def _placed(place: str, function: str) -> str:
