@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from jensen.errors import ArgumentError
@@ -51,5 +53,8 @@ def distinct_samples(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Flo
     keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     kept = rows[first]
-    sums = np.bincount(inverse.ravel(), weights[counted]).astype(np.float64)
+    largest = float(weights.max(initial=0.0))
+    # A power of two, so that whole weights stay exact and sums are finite.
+    scaled = np.ldexp(weights[counted], min(0, 900 - math.frexp(largest)[1]))
+    sums = np.bincount(inverse.ravel(), scaled).astype(np.float64)
     return np.ascontiguousarray(kept[:, :-1]), np.ascontiguousarray(kept[:, -1]), sums

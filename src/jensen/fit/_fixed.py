@@ -13,6 +13,7 @@ from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
 from jensen.fit._proximal_point import Run
 from jensen.fit._solution import FixedSolution, Groups, Status
+from jensen.fit._units import Units
 from jensen.network._numbers import as_count, as_floats
 
 
@@ -108,26 +109,32 @@ def _solve(
     max_iterations: int,
     time_limit: float | None,
 ) -> FixedSolution:
-    if not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
+    accuracy = as_floats(tolerance, "tolerance", ArgumentError)
+    if accuracy.ndim or not 0 < accuracy < 1:
         raise ArgumentError(f"tolerance must be a number between 0 and 1, got {tolerance!r:.80}")
-    if time_limit is not None and not (isinstance(time_limit, (int, float)) and time_limit > 0):
+    seconds = np.asarray(np.inf) if time_limit is None else as_floats(time_limit, "time_limit", ArgumentError)
+    if seconds.ndim or not seconds > 0:
         raise ArgumentError(
             f"time_limit must be a positive number of seconds or None, got {time_limit!r:.80}"
         )
     most = as_count(max_iterations, "max_iterations")
-    data = Grouped.prepare(problem, groups, cones)
-    first = None if start is None else _as_start(start, "start", (len(groups), problem.x.shape[1]))
+    units = Units.of(problem)
+    data = Grouped.prepare(units.reduced(problem), groups, cones)
+    first = None if start is None else _as_start(start, "start", (len(data.groups), problem.x.shape[1]))
     dual = None if slopes is None else _as_start(slopes, "slopes", problem.y.shape)[data.counted]
-    if first is not None and data.back is not None:
-        first = first @ data.back.T
-    end = np.inf if time_limit is None else monotonic() + time_limit
+    if first is not None:
+        first = units.coefficients(first, back=True)
+        first = first if data.back is None else first @ data.back.T
+    if dual is not None:
+        dual = units.slopes(dual, back=True)
+    end = monotonic() + float(seconds)
     run = Run(data, first)
     status: Status
     try:
-        status = run.advance(most, tolerance, lambda: monotonic() > end, dual)
+        status = run.advance(most, float(accuracy), lambda: monotonic() > end, dual)
     except KeyboardInterrupt:
         status = "interrupted"
-    return _finish(run, data, problem, status)
+    return _finish(run, data, problem, units, status)
 
 
 def _as_start(start: object, name: str, shape: tuple[int, ...]) -> Floats:
@@ -137,7 +144,7 @@ def _as_start(start: object, name: str, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-def _finish(run: Run, data: Grouped, problem: Problem, status: Status) -> FixedSolution:
+def _finish(run: Run, data: Grouped, problem: Problem, units: Units, status: Status) -> FixedSolution:
     """Evaluate the best point on all samples, after a last projection on its cones."""
     used = np.flatnonzero(run.u.any(1))
     chosen, u = run.working[used], run.u[used]
@@ -147,18 +154,19 @@ def _finish(run: Run, data: Grouped, problem: Problem, status: Status) -> FixedS
         u = cones.project(u)[0]
         violation = float(cones.violation(u).max(initial=0.0))
     signs = data.groups.signs[chosen, None].astype(np.float64)
-    fitted = np.asarray((data.groups.gates[chosen] * signs * (u @ data.rows.T)).sum(0))
+    fitted = units.slopes(np.asarray((data.groups.gates[chosen] * signs * (u @ data.rows.T)).sum(0)))
+    norms = np.linalg.norm(u, axis=1)
     coefficients = np.zeros((len(data.groups), problem.x.shape[1]))
-    coefficients[chosen] = u if data.back is None else u @ data.back
+    coefficients[chosen] = units.coefficients(u if data.back is None else u @ data.back)
     slopes = problem.loss.slope(fitted, problem.y)
-    slopes[data.counted] = run.slopes
+    slopes[data.counted] = units.slopes(run.slopes)
     # Losses are not negative.
-    bound = max(run.bound, 0.0)
+    bound = units.values(max(run.bound, 0.0))
     return FixedSolution(
         coefficients=coefficients,
         fitted=fitted,
         slopes=slopes,
-        objective=problem.primal(fitted, float(np.linalg.norm(u, axis=1).sum())),
+        objective=problem.primal(fitted, float(units.coefficients(norms).sum())),
         lower_bound=bound,
         violation=violation,
         iterations=run.iterations,

@@ -61,14 +61,11 @@ class Grouped:
                 f"and hinge; got {problem.loss.name} with outputs of shape {problem.outputs}"
             )
         n, d = problem.x.shape
-        gates, signs = groups.gates, groups.signs
-        if gates.ndim != 2 or gates.shape[1] != n or gates.dtype != np.bool_ or signs.shape != (len(gates),):
+        gates = groups.gates
+        if gates.shape[1] != n:
             raise ArgumentError(
-                f"groups must have bool gates of shape (P, {n}) and P signs, got {gates.dtype} {gates.shape} "
-                f"and {signs.shape}"
+                f"gates must have shape (P, {n}), a column for each sample, got {gates.shape}"
             )
-        if not np.isin(signs, (-1, 1)).all():
-            raise ArgumentError("signs of groups must be 1 or -1")
         rows, back = problem.x, None
         if d > n:
             # Coefficients of a minimiser lie in the span of the rows of X.

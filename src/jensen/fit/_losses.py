@@ -130,8 +130,10 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < np.inf:
+        width = as_floats(self.width, "width", ArgumentError)
+        if width.ndim or not 0 < width < np.inf:
             raise ArgumentError(f"the width of the Huber loss must be positive, got {self.width!r:.80}")
+        object.__setattr__(self, "width", float(width))
 
     def targets(self, y: object) -> Floats:
         """Check targets: finite numbers."""

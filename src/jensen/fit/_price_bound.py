@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import ldexp
+from math import isinf
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,15 +18,20 @@ from jensen.fit._price_reduce import Reduced, reduce
 from jensen.fit._price_rows import Floats, balanced, make_rows
 from jensen.fit._price_search import climb_all, distinct, search_price
 from jensen.fit._price_targets import Tree
+from jensen.network._numbers import as_count, as_floats
 
 PriceStatus: TypeAlias = Literal["proven", "violated", "time_limit", "stopped", "inaccurate"]
 
+_LARGEST = float(np.finfo(np.float64).max)
 DIMENSIONS = 20
 """Largest rank of X in which cones are searched; beyond, even the orthants are too many."""
 _CHUNK = 500
 _EXTRA = 1000
 _FLOOR = 1e-11
 """Targets are at least this part of the sum of |r_j| |x_j|: rounding hides what is smaller."""
+_LONG, _CANCELLED = 100_000, 1e-6
+"""So many cones end a search whose goal is this part of that sum; in proportion more where it is larger.
+Where rows all but cancel, cones have to be as narrow as rows are alike, and there is no end of them."""
 _NEAR = 1e-2
 """Relative distance from which the goal is the next target, rather than a point half-way to it."""
 
@@ -51,7 +56,8 @@ class PriceBound:
         "proven": `upper` is at most (1 + tolerance) times the threshold, or times `lower` if the search was
         for the maximum. "violated": neurons above that were found. "time_limit", "stopped": the search
         ended early, with the bound that was proven so far. "inaccurate": rounding errors are larger than
-        the tolerance, or X has too many dimensions to be searched.
+        the tolerance, rows cancel so nearly that the search would not end, X has too many dimensions to be
+        searched, or `upper` is beyond the floats.
     """
 
     upper: float
@@ -70,7 +76,7 @@ class _Search:
     ) -> None:
         self.x, self.r, self.exponent = balanced(x, r)
         self.stop = stop
-        self.threshold, self.tolerance, self.count = ldexp(aim[0], -self.exponent), aim[1], aim[2]
+        self.threshold, self.tolerance, self.count = _times(aim[0], -self.exponent), aim[1], aim[2]
         self.data: Reduced = reduce(self.x, self.r)
         self.nodes = 0
         self.neurons, self.values = np.zeros((0, x.shape[1])), np.zeros(0)
@@ -113,6 +119,8 @@ class _Search:
                 if time.monotonic() > deadline or self.nodes > spared:
                     return "time_limit"
                 goal = max(data.scale(self.goal), _FLOOR * data.total)
+                if self.nodes > _LONG * max(1.0, goal / (_CANCELLED * data.total)):
+                    return "inaccurate"
                 done = tree.advance(max(data.scale(target), goal), goal, _CHUNK)
                 self.nodes = before + tree.nodes
                 points = tree.found()
@@ -150,10 +158,18 @@ class _Search:
         verdict: PriceStatus = "proven"
         if upper > self.goal:
             verdict = "violated" if self.count > 0 and self.above else status or "inaccurate"
-        lower = ldexp(float(np.abs(self.values).max(initial=0.0)), self.exponent)
-        most = float(np.nextafter(ldexp(upper, self.exponent), np.inf))
+        lower = _times(float(np.abs(self.values).max(initial=0.0)), self.exponent)
+        most = float(np.nextafter(_times(upper, self.exponent), np.inf))
+        if isinf(most):
+            verdict = "inaccurate"
         signs = np.sign(self.values).astype(np.int8)
-        return PriceBound(most, lower, self.neurons, signs, self.nodes, verdict)
+        return PriceBound(most, min(lower, _LARGEST), self.neurons, signs, self.nodes, verdict)
+
+
+def _times(value: float, exponent: int) -> float:
+    """Return value times 2^exponent; infinite beyond the floats."""
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.ldexp(value, exponent))
 
 
 @cache
@@ -180,9 +196,9 @@ def bound_price(
 
     Parameters
     ----------
-    x : (n, d) float64 array
+    x : (n, d) array
         Finite.
-    r : (n,) float64 array
+    r : (n,) array
         Finite.
     threshold : float, default 0.0
     tolerance : float, default 1e-6
@@ -205,19 +221,28 @@ def bound_price(
     Raises
     ------
     ArgumentError
-        If shapes do not fit, or numbers are not finite or negative.
+        If arguments hold no numbers, shapes do not fit, or numbers are not finite or negative.
     """
+    x, r = (np.ascontiguousarray(as_floats(a, what, ArgumentError)) for a, what in ((x, "x"), (r, "r")))
     if x.ndim != 2 or r.shape != x.shape[:1] or not (np.isfinite(x).all() and np.isfinite(r).all()):
         raise ArgumentError(
             f"x must be a finite matrix with a row for each number in r, got {x.shape}, {r.shape}"
         )
-    if not (0 <= threshold < np.inf and 0 < tolerance < np.inf):
+    aims = [
+        as_floats(a, what, ArgumentError) for a, what in ((threshold, "threshold"), (tolerance, "tolerance"))
+    ]
+    if any(a.ndim for a in aims) or not (0 <= aims[0] < np.inf and 0 < aims[1] < np.inf):
         raise ArgumentError(f"threshold must be >= 0 and tolerance > 0, got {threshold!r} and {tolerance!r}")
+    if seeds is not None:
+        seeds = as_floats(seeds, "seeds", ArgumentError)
+        if seeds.ndim != 2 or seeds.shape[1] != x.shape[1] or not np.isfinite(seeds).all():
+            raise ArgumentError(f"seeds must be finite vectors (k, {x.shape[1]}), got shape {seeds.shape}")
+    count, starts = as_count(count, "count", 0), as_count(starts, "starts", 0)
     if not (r[:, None] * (x != 0)).any():
         return PriceBound(0.0, 0.0, np.zeros((0, x.shape[1])), np.zeros(0, dtype=np.int8), 0, "proven")
     _compile()
     begin = time.monotonic()
-    search = _Search(x, r, (threshold, tolerance, count), stop)
+    search = _Search(x, r, (float(aims[0]), float(aims[1]), count), stop)
     generator = np.random.default_rng(0) if rng is None else rng
     search.take(
         search_price(search.x, search.r, starts=starts, rng=generator, count=max(2 * count, 16), seeds=seeds)

@@ -133,6 +133,8 @@ def _normalised(sample_weight: object, n: int) -> NDArray[np.float64]:
     weights = as_floats(sample_weight, "sample_weight", ArgumentError)
     if weights.shape != (n,):
         raise ArgumentError(f"sample_weight has shape {weights.shape}; expected ({n},)")
-    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise ArgumentError("sample_weight must hold finite nonnegative numbers, not all zero")
+    # Divided by the largest first: the sum of finite numbers may overflow.
+    weights = weights / weights.max()
     return np.asarray(weights / weights.sum())

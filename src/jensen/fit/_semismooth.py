@@ -24,6 +24,8 @@ _LARGEST = 3000
 _ACCURACY = 1e-3
 _MOST_STEPS = 500
 """Conjugate gradients end at this relative residual or after this many steps."""
+_CANCELLED = 1e-8
+"""Part of the diagonal that may be added to a difference of matrices before it is held to be lost."""
 _USUAL_STEPS = 300
 """Steps of conjugate gradients that take as long as is risked; they often need fewer."""
 
@@ -99,18 +101,27 @@ def _face_basis(normals: Floats) -> Floats:
     return basis
 
 
-def _factored(matrix: Floats, right: Floats) -> Floats:
-    """Solve a positive definite system that rounding may have made singular."""
+def _factored(matrix: Floats, right: Floats, most: float = np.inf) -> Floats | None:
+    """Solve a positive definite system that rounding may have made singular.
+
+    Its diagonal is scaled to 1, and raised by at most `most` if need be; None where that is not enough.
+    """
     diagonal = np.diagonal(matrix).copy()
-    shift = 0.0
-    while True:
+    if not (np.isfinite(matrix).all() and (diagonal > 0).all()):
+        return None
+    roots = np.sqrt(diagonal)
+    matrix = matrix / roots[:, None] / roots
+    # With a diagonal of n + 1 every matrix of correlations is positive definite.
+    shift, enough = 0.0, min(most, 2.0 * len(matrix))
+    while shift <= enough:
+        np.fill_diagonal(matrix, 1 + shift)
         try:
-            np.fill_diagonal(matrix, diagonal * (1 + shift))
-            return np.asarray(cho_solve(cho_factor(matrix, check_finite=False), right, check_finite=False))
+            factor = cho_factor(matrix, check_finite=False)
         except LinAlgError:
-            if shift > 1:
-                raise
-            shift = max(1e-13, 30 * shift)
+            shift = max(1e-13, min(30 * shift, enough) if shift < enough else np.inf)
+            continue
+        return np.asarray(cho_solve(factor, right / roots, check_finite=False) / roots)
+    return None
 
 
 def _by_columns(x: Floats, active: ActiveGroups, diagonal: Floats, sigma: float, right: Floats) -> Floats:
@@ -126,11 +137,19 @@ def _by_columns(x: Floats, active: ActiveGroups, diagonal: Floats, sigma: float,
     system = weighted.T @ weighted
     system[np.diag_indices(len(system))] += 1 / sigma
     base = inverse * right
-    return base - inverse * (b @ _factored(system, b.T @ base))
+    inner = _factored(system, b.T @ base)
+    # Without a direction the line search ends the steps.
+    return base - inverse * (b @ inner) if inner is not None else np.full_like(right, np.nan)
 
 
 def _by_products(
-    x: Floats, gram: Floats, active: ActiveGroups, diagonal: Floats, sigma: float, right: Floats
+    x: Floats,
+    gram: Floats,
+    active: ActiveGroups,
+    diagonal: Floats,
+    sigma: float,
+    right: Floats,
+    subtract: bool = True,
 ) -> Floats:
     masks, free = active.masks, 1 - active.shrinkage
     minus: list[Floats] = []
@@ -140,7 +159,7 @@ def _by_products(
         k, d = rows.shape
         if k == 0:
             continue
-        whole[g] = 2 * k <= d
+        whole[g] = subtract and 2 * k <= d
         scaled = (np.sqrt(free[g]) * masks[g])[:, None]
         (minus if whole[g] else plus).append(scaled * (x @ (rows.T if whole[g] else _face_basis(rows))))
     roots = np.sqrt(free[whole])[:, None] * masks[whole]
@@ -152,7 +171,13 @@ def _by_products(
         system -= columns @ columns.T
     system *= sigma
     system[np.diag_indices(len(system))] += diagonal
-    return _factored(system, right)
+    found = _factored(system, right, _CANCELLED if minus else np.inf)
+    if found is not None:
+        return found
+    if minus:
+        # What was subtracted cancels: sums alone have no such trouble.
+        return _by_products(x, gram, active, diagonal, sigma, right, subtract=False)
+    return np.full_like(right, np.nan)
 
 
 def _by_conjugate_gradients(

@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from jensen.errors import ArgumentError
 from jensen.fit._losses import Floats
+from jensen.network._numbers import as_floats
 
 Status: TypeAlias = Literal["optimal", "time_limit", "iteration_limit", "interrupted", "inaccurate"]
 
@@ -26,10 +28,26 @@ class Groups:
     gates : (P, n) bool array
     signs : (P,) int8 array
         1 or -1.
+
+    Raises
+    ------
+    ArgumentError
+        If they are anything else.
     """
 
     gates: NDArray[np.bool_]
     signs: NDArray[np.int8]
+
+    def __post_init__(self) -> None:
+        gates, signs = np.asarray(self.gates), as_floats(self.signs, "signs of groups", ArgumentError)
+        fits = gates.ndim == 2 and gates.dtype == np.bool_ and signs.shape == gates.shape[:1]
+        if not fits or not np.isin(signs, (-1, 1)).all():
+            raise ArgumentError(
+                f"groups must have bool gates of shape (P, n) and P signs, 1 or -1, got gates {gates.dtype} "
+                f"{gates.shape} and signs of shape {signs.shape}"
+            )
+        object.__setattr__(self, "gates", gates)
+        object.__setattr__(self, "signs", signs.astype(np.int8))
 
     def __len__(self) -> int:
         return len(self.signs)

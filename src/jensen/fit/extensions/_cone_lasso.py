@@ -206,7 +206,10 @@ def solve_cone_lasso(
         If shapes do not fit, the loss has a kink, or a point is not inside its cone.
     """
     if problem.outputs or not problem.loss.smooth:
-        raise ArgumentError(f"cones need scalar outputs and a smooth loss, got {problem.loss.name}")
+        raise ArgumentError(
+            f"cones need scalar outputs, y of shape (n,), and a smooth loss; "
+            f"got y of shape {problem.y.shape} and the loss {problem.loss.name}"
+        )
     count, n, k = designs.shape
     if n != len(problem.y) or cones.shape[::2] != (count, k) or inside.shape != (count, k):
         raise ArgumentError(

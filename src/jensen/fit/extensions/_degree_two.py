@@ -224,7 +224,10 @@ def fit_polynomial_network(
         If an argument makes no sense.
     """
     if problem.outputs or not problem.loss.smooth:
-        raise ArgumentError(f"polynomials need scalar outputs and a smooth loss, got {problem.loss.name}")
+        raise ArgumentError(
+            f"polynomials need scalar outputs, y of shape (n,), and a smooth loss; "
+            f"got y of shape {problem.y.shape} and the loss {problem.loss.name}"
+        )
     numbers = as_floats(activation, "activation", ArgumentError)
     if numbers.shape != (3,) or not np.isfinite(numbers).all():
         raise ArgumentError(f"activation must be three finite numbers (p, q, s), got {activation!r:.80}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
-from math import comb
+from math import comb, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,7 +267,7 @@ def all_parallel_patterns(
     for h in several:
         cells = _above(cells, h, most)
     n, d = data.shape
-    widths = [cell.shape[0] for cell in cells[0].gates] if cells else [1] * (len(several) + 1)
+    widths = [prod(several[layer:]) for layer in range(len(several) + 1)]
     return ParallelPatterns(
         several,
         tuple(
