@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 import jensen
 from jensen import Box, Polytope
 from jensen.errors import ArgumentError
-from jensen.minimize import Minimum, argmin, to_cvxpy, write_lp
+from jensen.minimize import Minimum, argmin, is_tight, to_cvxpy, write_lp
 from jensen.minimize.posed._polyhedron import polyhedron
 from jensen.network import Layer, ReLUNetwork
 
@@ -195,6 +195,9 @@ def test_arguments_that_make_no_sense() -> None:
             to_cvxpy(picnn, cvxpy.Variable(2), parametric=True).set_x(x)
         with pytest.raises(ArgumentError, match="x"):
             write_lp(picnn, Box(0, 1), "never.lp", x)
+    for tolerance in ("a", -1.0, float("nan")):
+        with pytest.raises(ArgumentError, match="tolerance"):
+            is_tight(picnn, [0.0, 0.0], 0.0, [0.0, 0.0, 0.0], tolerance=tolerance)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="path"):
         write_lp(jensen.nn.FICNN(2, (3,)), Box(0, 1), 3)  # type: ignore[arg-type]
 

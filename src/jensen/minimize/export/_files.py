@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from jensen.certify._highs import quiet_highs
 from jensen.errors import ArgumentError, JensenError
-from jensen.minimize._arguments import as_domain
+from jensen.minimize._arguments import as_domain, as_tolerance
 from jensen.minimize.exact._lp import Epigraph, linear_program
 from jensen.minimize.posed._icnn import why_not_icnn
 from jensen.minimize.posed._polyhedron import polyhedron
@@ -110,6 +110,6 @@ def is_tight(f: Any, y: ArrayLike, value: float, x: Any = None, *, tolerance: fl
         raise ArgumentError(f"y must hold {problem.size} finite numbers, as many as the network has inputs")
     if np.isnan(told := as_number(value)):
         raise ArgumentError(f"value must be a number, got {value!r:.80}")
-    flat = point.reshape(-1)
+    tolerance, flat = as_tolerance(tolerance), point.reshape(-1)
     real = problem.oracle.support(flat)[0] + 0.5 * problem.curvature * float(flat @ flat)
     return bool(abs(told - real) <= tolerance * max(1.0, abs(real)))
