@@ -182,3 +182,16 @@ def test_wrong_arguments() -> None:
     assert prox(f, domain=cube(2))(none).shape == (0, 2)
     assert conjugate(f, domain=cube(2))(none).shape == (0,)
     assert gradient_map(f)(none).shape == (0, 2)
+
+
+def test_smooth_networks_of_many_variables_over_polytopes() -> None:
+    """Too many for Hessians: evaluations by the dozen, and not by the hundred."""
+    torch.manual_seed(0)
+    n, rng = 1001, np.random.default_rng(0)
+    f = FICNN(n, (20,), "softplus", initialisation="torch").double().requires_grad_(False)
+    A = np.vstack([np.eye(n), -np.eye(n), rng.normal(size=(10, n)) / np.sqrt(n)])
+    domain = jensen.Polytope(A, np.append(np.ones(2 * n), np.full(10, 0.1)))
+    found = minimize_batch(f, domain, linear=0.3 * torch.randn(1, n, dtype=torch.double))
+    assert found.converged.all()
+    assert found.iterations.max() <= 60
+    assert (found.point.numpy() @ domain.A.T - domain.b).max() <= 1e-12

@@ -21,7 +21,7 @@ from jensen.minimize.polytopes._ready import make_ready
 from jensen.minimize.tensors._convex import Function
 from jensen.minimize.tensors._frozen import PiecewisePart
 from jensen.minimize.tensors._problem import Bounds, TorchProblem, torch_problem, weights_at_rest
-from jensen.minimize.tensors._record import Record
+from jensen.minimize.tensors._record import Record, coarseness
 from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.minimize.tensors._separable import Nothing
 from jensen.network import Box, Polytope
@@ -29,9 +29,9 @@ from jensen.network._numbers import as_count
 from jensen.nn import Architecture
 
 _METHODS = ("auto", "newton", "lbfgs", "bundle")
-_DENSE, _DENSE_ROWS = 64, 400
+_DENSE, _DENSE_ROWS = 64, 1000
 """Newton's method builds a Hessian for each sample: beyond so many variables, on boxes and on polytopes,
-L-BFGS takes less time."""
+other methods take less time and memory."""
 _FEW = 16
 """In so few variables a bundle of subgradients is done sooner than the smoothing of all neurons."""
 
@@ -118,24 +118,32 @@ def minimize_batch(
     if problem.batch == 0:
         return Record(problem.lo).result(problem.shape)
     smooth = isinstance(f, Architecture) and not f.activation.piecewise_linear
+    chosen: str = method
     if method == "auto":
         boxes = not isinstance(domain, Polytope)
         if smooth:
-            method = "newton" if problem.size <= (_DENSE if boxes else _DENSE_ROWS) else "lbfgs"
+            dense = problem.size <= (_DENSE if boxes else _DENSE_ROWS)
+            chosen = "newton" if dense else "lbfgs" if boxes else "wide"
         else:
-            method = "lbfgs" if boxes and can_relax(problem) and problem.size > _FEW else "bundle"
+            chosen = "lbfgs" if boxes and can_relax(problem) and problem.size > _FEW else "bundle"
     modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
+    dtype = problem.lo.dtype
+    if chosen != "lbfgs":  # whose many variables are worth their memory
+        problem = problem.widened()
     with weights_at_rest(f):
         if isinstance(domain, Polytope):
-            return _over_polytopes(problem, domain, right, method, tolerance, max_iterations, modulus)
+            return _over_polytopes(problem, domain, right, chosen, tolerance, max_iterations, modulus).to(
+                dtype
+            )
         first = Nothing(problem.lo, problem.hi).middle()
         if start is not None:
             first = start.reshape(problem.batch, problem.size).to(problem.lo)
             first = torch.minimum(torch.maximum(first, problem.lo), problem.hi)
-        if method == "newton":
+        if chosen == "newton":
             nothing = Nothing(problem.lo, problem.hi)
-            return minimise_by_newton(problem.frozen(), nothing, tolerance, max_iterations, first, modulus)
-        if method == "lbfgs":
+            found = minimise_by_newton(problem.frozen(), nothing, tolerance, max_iterations, first, modulus)
+            return found.to(dtype)
+        if chosen == "lbfgs":
             if can_relax(problem):
                 _require_bounds(problem, modulus)
                 return minimise_by_multipliers(
@@ -146,7 +154,7 @@ def minimize_batch(
         _require_bounds(problem, curvature)
         return minimise_by_proximal_bundle(
             problem.frozen(), tolerance, max_iterations, start=first, curvature=curvature
-        )
+        ).to(dtype)
 
 
 def _over_polytopes(
@@ -164,10 +172,16 @@ def _over_polytopes(
         problem, curvature = _less_curvature(problem)
     kinks = method == "lbfgs" and can_relax(problem)
     ready = make_ready(problem if kinks else problem.frozen(), domain, right, curvature)
+    if method == "wide":  # many variables: bundles are quick, and need a bounded polytope
+        bounded = bool(torch.isfinite(ready.problem.hi - ready.problem.lo).all())
+        method = "bundle" if bounded else "lbfgs"
     if ready.problem.size == 0:
         method = "bundle"  # a single point each: one evaluation
     if method == "newton":
-        found = minimise_by_interior_points(ready.problem, ready.rows, tolerance, max_iterations, modulus)
+        inner, inside = ready.rows.inner, ready.problem
+        value, slope = inside.evaluate(inner)
+        coarse = coarseness(inside, inner, value, value - (slope * inner).sum(1))
+        found = minimise_by_interior_points(inside, ready.rows, tolerance, max_iterations, modulus, coarse)
     elif method == "lbfgs":
         if kinks:
             _require_bounds(ready.problem, modulus)

@@ -19,7 +19,7 @@ from jensen.minimize.bundle._quadratic_master import Model, Solution, minimise_m
 from jensen.minimize.bundle._simplex_newton import DualPoint, maximise_over_simplex
 from jensen.minimize.polytopes._rows import Rows
 from jensen.minimize.tensors._problem import TorchProblem
-from jensen.minimize.tensors._record import Record, rounding
+from jensen.minimize.tensors._record import Record, noise_of, rounding
 from jensen.minimize.tensors._result import BatchedMinimum
 from jensen.minimize.tensors._separable import Nothing, Proximity, Separable
 
@@ -81,7 +81,7 @@ def minimise_by_proximal_bundle(
         record.meet(alive, y, total, step)
         record.rise(alive, offset + term.minimum(slope) - rounding(offset, value - offset, total))
         missing = record.value[alive] - record.lower[alive]
-        noise = rounding(offset, value - offset, total) * 4
+        noise = noise_of(problem, y, value, offset, total)
         wanted = torch.maximum(tolerance * record.value[alive].abs().clamp_min(1.0), noise)
         open_ = ~(missing <= wanted)
         record.close(alive[~open_])
@@ -116,7 +116,9 @@ def minimise_by_proximal_bundle(
             found = maximise_over_simplex(slopes, offsets, near, weights, close)
         else:
             found = minimise_model(
-                Model(slopes, offsets, rows.A, rows.b, near.lo, near.hi, near.centre, whole), close
+                Model(slopes, offsets, rows.A, rows.b, near.lo, near.hi, near.centre, whole),
+                close,
+                rows.inner,
             )
         y, weights = found.y, found.weights
         linear = (found.slope * y).sum(1)

@@ -161,13 +161,14 @@ def _unfolded(
     start, turn = _tensor(origin, like, batch), torch.from_numpy(basis).to(like)
 
     def f(index: Tensor, z: Tensor) -> Tensor:
+        z = z.to(turn)
         here, y = problem.take(index), start[index] + z @ turn.mT
         value = here.values(y)
         return value if modulus == 0 else value + modulus / 2 * (y.square().sum(1) - z.square().sum(1))
 
     low, high = (_tensor(side, like, batch) for side in sides)
     everyone = torch.arange(batch, device=like.device)
-    inside = TorchProblem(f, everyone, None, low, high, (basis.shape[1],), problem.vouched)
+    inside = TorchProblem(f, everyone, None, low, high, (basis.shape[1],), problem.vouched, problem.dtype)
     return Ready(inside, rows, start, turn)
 
 
