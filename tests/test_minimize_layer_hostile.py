@@ -195,3 +195,55 @@ def test_smooth_networks_of_many_variables_over_polytopes() -> None:
     assert found.converged.all()
     assert found.iterations.max() <= 60
     assert (found.point.numpy() @ domain.A.T - domain.b).max() <= 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_celu_where_it_is_flat(seed: int) -> None:
+    """Newton's steps are 1e20 long where the curvature is 1e-22, and far too long for the box."""
+    torch.manual_seed(seed)
+    f, slopes = FICNN(6, (4,), "celu").double().requires_grad_(False), 0.3 * torch.randn(3, 6).double()
+    found = ArgminLayer(f, jensen.Box(-60.0, 70.0), None).solve(linear=slopes)
+    assert found.converged.all()
+    for value, slope in zip(found.value, slopes, strict=True):
+        assert float(value) <= descend(f, slope, 60.0) + 1e-9 * abs(float(value))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_problems(seed: int) -> None:
+    """Any scale, any polytope: multipliers of the rows, by least squares, bound what can be gained."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    n, scale, own = int(rng.integers(1, 9)), float(rng.choice([0.3, 5.0, 100.0, 1000.0])), 0.5
+    activation = str(rng.choice(["softplus", "elu", "celu", "squared_relu"]))
+    f = FICNN(n, (6, 4), activation, quadratic=own).double().requires_grad_(False)
+    A, b = (
+        np.vstack([np.eye(n), -np.eye(n), rng.normal(size=(n, n))]),
+        np.append(np.ones(2 * n), rng.uniform(0.05, 1, n)),
+    )
+    if seed % 3 == 0:  # thin, or flat
+        row, width = rng.normal(size=(1, n)), float(rng.choice([0.0, 1e-4]))
+        A, b = np.vstack([A, row, -row]), np.append(b, [width, width])
+    domain, p = jensen.Polytope(A, b), scale * torch.randn(3, n, dtype=torch.double)
+    modulus, centre = 0.0, torch.zeros_like(p)
+    if seed % 4 == 0:
+        points, modulus, linear = ArgminLayer(f, domain, "quadratic", weight=0.1)(linear=p), 0.1, p
+    elif seed % 4 == 1:
+        points, modulus, centre, linear = prox(f, 10.0, domain=domain)(p), 0.1, p, torch.zeros_like(p)
+    elif seed % 4 == 2:
+        p.requires_grad_(True)
+        (points,) = torch.autograd.grad(conjugate(f, domain=domain)(p).sum(), p)
+        linear = -p.detach()
+    else:
+        points, linear = minimize_batch(f, domain, linear=p, tolerance=1e-9).point, p
+    y = points.detach().requires_grad_(True)
+    value = f(y) + (linear * y).sum(1) + modulus / 2 * (y - centre).square().sum(1)
+    slopes = torch.autograd.grad(value.sum(), y)[0].numpy()
+    for point, slope, least in zip(y.detach().numpy(), slopes, value.detach().numpy(), strict=True):
+        room = b - A @ point
+        assert room.min() >= -1e-10 * max(1.0, scale / 100)
+        near = room <= 1e-5
+        price, left = np.zeros(0), float(np.linalg.norm(slope))
+        if near.any():
+            price, left = scipy.optimize.nnls(A[near].T, -slope)
+        gain = price @ room[near].clip(0) + left**2 / (2 * (own + modulus))
+        assert gain <= 1e-8 * max(1.0, abs(least))

@@ -35,7 +35,7 @@ def minimise_by_interior_points(
     tolerance: float,
     max_iterations: int,
     modulus: float = 0.0,
-    coarse: Tensor | float = 0.0,
+    coarse: tuple[Tensor, float] | None = None,
 ) -> BatchedMinimum:
     """Minimise f until the gap is at most tolerance * max(1, |value|), or steps are lost in rounding.
 
@@ -49,12 +49,12 @@ def minimise_by_interior_points(
     max_iterations : int
     modulus : float, default 0.0
         A number with which f is strongly convex.
-    coarse : (batch,) tensor, optional
-        Rounding of f's values, where it is more than that of the vectors' dtype.
+    coarse : (batch,) tensor and float, optional
+        Rounding of f at the inner points, and its unit, where they are more than those of the vectors' dtype.
     """
     walls, y = _Walls(rows), rows.inner
     record, alive = Record(y), torch.arange(problem.batch, device=y.device)
-    blur = torch.as_tensor(coarse).to(y).expand(len(y))
+    blur, unit = (torch.zeros_like(y[:, 0]), 0.0) if coarse is None else coarse
     least, idle = torch.full_like(y[:, 0], torch.inf), torch.zeros_like(y[:, 0])
     value, slope, hessian = second_order(problem, y)
     slack = walls.slack(y)
@@ -73,7 +73,9 @@ def minimise_by_interior_points(
         low = offset - paid + low
         record.rise(alive, low - rounding(offset, value - offset, paid, low.nan_to_num(neginf=0.0)))
         missing = record.value[alive] - record.lower[alive]
-        noise = torch.maximum(rounding(offset, value - offset, paid) * 4, blur[alive])
+        # Far from the start f may be much smaller; or most of the value may be a term that is not blurred.
+        blurred = torch.minimum(blur[alive], (1 + value.abs() + offset.abs()) * (2 * unit))
+        noise = torch.maximum(rounding(offset, value - offset, paid) * 4, blurred)
         done = missing <= torch.maximum(tolerance * value.abs().clamp_min(1.0), noise)
         record.close(alive[done])
         gap = (price * slack).sum(1)

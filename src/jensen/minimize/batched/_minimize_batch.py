@@ -180,7 +180,7 @@ def _over_polytopes(
     if method == "newton":
         inner, inside = ready.rows.inner, ready.problem
         value, slope = inside.evaluate(inner)
-        coarse = coarseness(inside, inner, value, value - (slope * inner).sum(1))
+        coarse = (coarseness(inside, inner, value, value - (slope * inner).sum(1)), inside.eps)
         found = minimise_by_interior_points(inside, ready.rows, tolerance, max_iterations, modulus, coarse)
     elif method == "lbfgs":
         if kinks:

@@ -22,6 +22,8 @@ from jensen.minimize.tensors._separable import Entropy, Nothing, Proximity, Sepa
 _ARMIJO = 1e-4
 _HALVINGS, _ON_NEWTON = 50, 8
 """How often a step is halved in all; so often on Newton's, before the diagonal takes the Hessian's place."""
+_FAR = 1e3
+"""A careful step is at most so many times as long as the point."""
 _STEEP = 1e-4
 """A gradient that is larger than this share of the linear term is not that of a minimiser."""
 _INSIDE = 0.95
@@ -76,6 +78,11 @@ def minimise_by_newton(
         above = hessian.abs().sum(2)
         above = torch.maximum(above, 1e-8 * above.amax(1, keepdim=True))
         careful = -gradient / torch.where(above > 0, above, gradient.abs().clamp_min(1.0))
+        # Where f is flat steps are longer than the box; halved they would end at the same corner for long.
+        width = problem.hi - problem.lo
+        direction = torch.minimum(torch.maximum(direction, -width), width)
+        width = torch.minimum(width, _FAR * (1 + y.abs()))
+        careful = torch.minimum(torch.maximum(careful, -width), width)
         y_next, moved = _search(problem, term, y, total, gradient, direction, careful, inside, noise)
         record.close(alive[done])
         rest = torch.nonzero(~done & moved)[:, 0]

@@ -304,7 +304,7 @@ def _on_rows(problem: TorchProblem, term: Term, accuracy: Accuracy, rows: Rows) 
     frozen = problem.frozen()
     joined = _joined(frozen, separable)
     value, slope = frozen.evaluate(rows.inner)
-    coarse = coarseness(frozen, rows.inner, value, value - (slope * rows.inner).sum(1))
+    coarse = (coarseness(frozen, rows.inner, value, value - (slope * rows.inner).sum(1)), frozen.eps)
     found = minimise_by_interior_points(
         joined, rows, accuracy.tolerance, accuracy.max_iterations, modulus, coarse
     )
