@@ -368,7 +368,7 @@ def test_ctrl_c_keeps_the_best_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     x, y = data()
-    monkeypatch.setattr("jensen.fit._generate.search_price", interrupt)
+    monkeypatch.setattr("jensen.fit._generation.search_price", interrupt)
     model = small(ConvexReLURegressor)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model.fit(x, y)

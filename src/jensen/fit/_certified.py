@@ -206,7 +206,8 @@ def certified_objective(problem: Problem, weights: Floats, outputs: Floats) -> f
         norm = arb(0)
         for w, a in zip(weights.tolist(), outputs.tolist(), strict=True):
             norm += sum((arb(v) * arb(v) for v in w), arb(0)).sqrt() * abs(arb(a))
-        return -_downwards(-(total + arb(problem.regularisation) * norm))
+        # Subtracted from 0, so that there is no -0.
+        return 0.0 - _downwards(-(total + arb(problem.regularisation) * norm))
 
 
 def _largest_loss(loss: Loss, output: arb, y: float) -> arb:

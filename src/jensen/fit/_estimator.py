@@ -27,6 +27,8 @@ from jensen.fit._scikit import (
 from jensen.fit._showing import shown
 from jensen.network._numbers import as_count, as_floats
 
+_PART = 0.25
+"""Part of the time limit for the critical lambdas."""
 _WORST_FIRST = (
     "interrupted",
     "time_limit",
@@ -113,33 +115,42 @@ class TwoLayer(BaseEstimator):  # type: ignore[misc]
         tolerance = _positive(self.tolerance, "tolerance")
         if tolerance >= 1:
             raise ArgumentError(f"tolerance must be below 1, got {self.tolerance!r:.80}")
-        seconds = None if self.time_limit is None else _positive(self.time_limit, "time_limit")
+        seconds = None if self.time_limit is None else _positive(self.time_limit, "time_limit", np.inf)
         return Limits(tolerance, as_count(self.max_iter, "max_iter"), seconds)
 
     def _tasks(self, X: Any, y: Any, sample_weight: Any) -> list[Task]:
-        """Check data and parameters; one task for each output."""
-        loss = self._chosen_loss()
-        self._limits()
+        """Check data and parameters; one task for each output.
+
+        The search for critical lambdas takes at most a part `_PART` of the time limit.
+        """
+        begin, loss, seconds = time.perf_counter(), self._chosen_loss(), self._limits().seconds
         for name in ("relative", "fit_intercept"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ArgumentError(f"{name} must be True or False, got {getattr(self, name)!r:.80}")
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         x, targets, weights = self._targets(X, y, sample_weight)
         self._scalar = targets.ndim == 1
-        tasks = []
-        for target in np.atleast_2d(targets.T):
+        tasks = list[Task]()
+        columns = np.atleast_2d(targets.T)
+        for target in columns:
             rows, values, sums = distinct_samples(x, target, weights)
             if self.fit_intercept:
                 rows = np.column_stack([rows, np.ones(len(rows))])
             offset = self._offset(values, sums, loss)
             programme = self._pose(make_problem(rows, values - offset, 1.0, loss, sums), seed)
-            tasks.append(Task(programme, offset, programme.critical() if self.relative else 1.0))
+            share = (len(tasks) + 1) / len(columns)
+            deadline = np.inf if seconds is None else begin + _PART * seconds * share
+            tasks.append(Task(programme, offset, programme.critical(deadline) if self.relative else 1.0))
         return tasks
 
     def _solve(
-        self, tasks: list[Task], regularisation: object, starts: Sequence[object] | None = None
+        self,
+        tasks: list[Task],
+        regularisation: object,
+        starts: Sequence[object] | None = None,
+        begin: float | None = None,
     ) -> list[Solved]:
-        """Solve every task for one lambda.
+        """Solve every task for one lambda, within the time limit from `begin` on, or from now on.
 
         Raises
         ------
@@ -147,7 +158,7 @@ class TwoLayer(BaseEstimator):  # type: ignore[misc]
             If training is interrupted while there are outputs for which it has not begun.
         """
         strength, limits = _positive(regularisation, "regularisation"), self._limits()
-        begin, found = time.perf_counter(), list[Solved]()
+        begin, found = time.perf_counter() if begin is None else begin, list[Solved]()
         with shown(self.verbose) as show:
             for at, task in enumerate(tasks):
                 which = f"output {at + 1} of {len(tasks)}: " if len(tasks) > 1 else ""
@@ -193,8 +204,9 @@ class TwoLayer(BaseEstimator):  # type: ignore[misc]
         self.status_ = min((one.status for one in solved), key=_WORST_FIRST.index)
 
     def _train(self, X: Any, y: Any, sample_weight: Any) -> None:
+        begin = time.perf_counter()
         tasks = self._tasks(X, y, sample_weight)
-        solved = self._solve(tasks, self.regularisation)
+        solved = self._solve(tasks, self.regularisation, begin=begin)
         self._keep(tasks, solved, float(self.regularisation))
         if self.status_ in _WARNED:
             warnings.warn(_WARNED[self.status_], ConvergenceWarning, stacklevel=3)
@@ -267,8 +279,8 @@ def _biases(weights: list[Floats], d: int) -> Floats:
     return np.concatenate([one[:, d] if one.shape[1] > d else np.zeros(len(one)) for one in weights])
 
 
-def _positive(value: object, what: str) -> float:
+def _positive(value: object, what: str, most: float = float(np.finfo(np.float64).max)) -> float:
     number = as_floats(value, what, ArgumentError)
-    if isinstance(value, bool) or number.ndim or not 0 < number < np.inf:
+    if isinstance(value, bool) or number.ndim or not 0 < number <= most:
         raise ArgumentError(f"{what} must be a positive number, got {value!r:.80}")
     return float(number)

@@ -5,9 +5,11 @@ Each can be solved for several lambdas, from the solution for another one.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -23,8 +25,8 @@ from jensen.fit._problem import Problem
 from jensen.fit._result import Round
 from jensen.fit._solution import Groups
 
-_SEARCHES = 256
-"""Local searches for the lambda at which the network vanishes."""
+_SEARCHES, _TOGETHER = 256, 16
+"""Local searches for the lambda at which the network vanishes, and those between two looks at the clock."""
 _MOMENT = 1e-3
 """Seconds that a solve gets at least."""
 _ROUNDING = 1e-14
@@ -86,16 +88,22 @@ class Programme(ABC):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
-    def critical(self) -> float:
-        """Return the smallest lambda for which the network is zero; 1 where every lambda makes it so."""
+    def critical(self, deadline: float = np.inf) -> float:
+        """Return the smallest lambda for which the network is zero; 1 where every lambda makes it so.
+
+        Parameters
+        ----------
+        deadline : float
+            On the clock of `time.perf_counter`, from when on what was found so far will do.
+        """
         problem = self.problem
         signal = problem.pull(problem.loss.slope(np.zeros_like(problem.y), problem.y))
         largest = float(np.abs(signal) @ np.linalg.norm(problem.x, axis=1))
-        price = self._price(signal)
+        price = self._price(signal, deadline)
         return price if price > _ROUNDING * largest else 1.0
 
     @abstractmethod
-    def _price(self, signal: Floats) -> float:
+    def _price(self, signal: Floats, deadline: float) -> float:
         """Return the largest correlation of a neuron with a signal, that of the zero network."""
 
     @abstractmethod
@@ -117,7 +125,7 @@ class AllPatterns(Programme):
     ----------
     problem : Problem
     certify : bool or "auto"
-        Whether to prove a lower bound; "auto" where that is affordable.
+        Whether to prove a lower bound; "auto" where that is affordable, as far as it is.
     seed : int
     """
 
@@ -126,14 +134,20 @@ class AllPatterns(Programme):
         n, d = problem.x.shape
         rank = min(n, d)
         affordable = rank <= _LOW_RANK and count_gates(n, rank) <= _FEW_PATTERNS
-        self.certify = affordable if isinstance(certify, str) else bool(certify)
+        self.certify: bool | Literal["auto"] = bool(certify)
+        if isinstance(certify, str):
+            self.certify = "auto" if affordable else False
         self.seed = seed
 
-    def _price(self, signal: Floats) -> float:
+    def _price(self, signal: Floats, deadline: float) -> float:
         # The largest that local searches find; their seed is fixed.
-        x = self.problem.x
-        best = search_price(x, signal, starts=_SEARCHES, rng=np.random.default_rng(0), count=1)
-        return float(np.abs(signal @ np.maximum(x @ best.T, 0)).max(initial=0.0))
+        x, rng, price = self.problem.x, np.random.default_rng(0), 0.0
+        for _ in range(_SEARCHES // _TOGETHER):
+            best = search_price(x, signal, starts=_TOGETHER, rng=rng, count=1)
+            price = max(price, float(np.abs(signal @ np.maximum(x @ best.T, 0)).max(initial=0.0)))
+            if time.perf_counter() > deadline:
+                break
+        return price
 
     def solve(
         self,
@@ -182,7 +196,7 @@ class GivenPatterns(Programme):
         super().__init__(problem)
         self.groups = Groups.both_signs(gates)
 
-    def _price(self, signal: Floats) -> float:
+    def _price(self, signal: Floats, deadline: float) -> float:
         return critical_regularisation(self.problem, self.groups, True)
 
     def solve(
@@ -235,7 +249,7 @@ class GivenGates(Programme):
         self.directions = directions[chosen]
         self.groups = Groups(gates[chosen], np.ones(len(chosen), dtype=np.int8))
 
-    def _price(self, signal: Floats) -> float:
+    def _price(self, signal: Floats, deadline: float) -> float:
         return critical_regularisation(self.problem, self.groups, False)
 
     def solve(

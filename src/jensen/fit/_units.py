@@ -28,10 +28,14 @@ class Units:
 
     @classmethod
     def of(cls, problem: Problem) -> Units:
-        """Units of the largest entries, of samples with weight."""
-        counted = problem.weights > 0
-        of_x = _exponent(problem.x[counted])
-        return cls(of_x, _exponent(problem.y[counted]) if isinstance(problem.loss, (Squared, Huber)) else 0)
+        """Units of the largest entries; 1 where others would lose digits of the smallest ones."""
+        of_x = _exponent(problem.x)
+        of_y = _exponent(problem.y) if isinstance(problem.loss, (Squared, Huber)) else 0
+        exact = all(
+            (_scaled(_scaled(array, -unit), unit) == array).all()
+            for array, unit in ((problem.x, of_x), (problem.y, of_y))
+        )
+        return cls(of_x, of_y) if exact else cls(0, 0)
 
     def reduced(self, problem: Problem) -> Problem:
         """Return the same problem in these units."""
