@@ -35,18 +35,21 @@ _FINEST = 1e-10
 _STALLED, _FRUITLESS = 3, 8
 """Rounds without progress after which the tolerances are beyond what floats can do: when nothing joins the
 programme, and when something does."""
-_SENSIBLE = 16.0
+_WINDOW, _CREEPING = 40, 0.01
+"""So many rounds that bring less than this part of what is missing are as good as none."""
+_SENSIBLE = 8.0
 """Seconds in all for a proof that is wanted only where that is affordable."""
 
 
 def _rounds(run: Generation, certify: bool | str, progress: Callable[[Round], object] | None) -> FitStatus:
     """Solve, slide, price and certify until the gap is closed."""
+    earlier = np.inf, 0.0
     effort = _SENSIBLE if certify == "auto" else np.inf
     accuracy, least = _FIRST_ACCURACY, 0.1 * run.tolerance
     idle, fruitless, starts = 0, 0, STARTS
     while run.left > 0:
         value, lower = run.value, run.lower
-        run.solve(accuracy)
+        stuck = run.solve(accuracy)
         moved = run.slide()
         excess, joined = run.search(starts)
         if joined < _FEW:
@@ -77,10 +80,15 @@ def _rounds(run: Generation, certify: bool | str, progress: Callable[[Round], ob
         # A programme need not be solved much better than it approximates the whole.
         accuracy = max(least, min(0.3 * accuracy, 0.1 * excess))
         better = run.value < value * (1 - 0.01 * run.tolerance) or run.lower > lower
-        fruitless = 0 if better or not settled else fruitless + 1
-        idle = 0 if moved or joined else min(idle + 1, fruitless)
-        if idle >= _STALLED or fruitless >= _FRUITLESS:
-            return "uncertified" if certify == "auto" else "stalled"
+        fruitless = 0 if better or not (settled or stuck) else fruitless + 1 + stuck
+        idle = 0 if better or moved or joined or not settled else idle + 1
+        slow = False
+        if settled and len(run.history) % _WINDOW == 0:
+            slow = run.value > earlier[0] * (1 - _CREEPING * run.missing(excess))
+            slow &= run.lower <= earlier[1] + _CREEPING * (run.value - run.lower)
+            earlier = run.value, run.lower
+        if idle >= _STALLED or fruitless >= _FRUITLESS or slow:
+            return "uncertified" if certify == "auto" and not joined else "stalled"
     return "time_limit"
 
 
@@ -107,7 +115,7 @@ def fit_network(
         Relative gap at which to stop.
     certify : bool or "auto", default True
         Prove a lower bound. Otherwise training ends when the local search finds no neuron that is
-        missing, and the lower bound is a crude one. With "auto" the proof is given up after some 16 seconds,
+        missing, and the lower bound is a crude one. With "auto" the proof is given up after some 8 seconds,
         with the bound that was proven by then.
     start : torch.nn.Module or pair of arrays, optional
         Network to start from: Linear, ReLU, Linear, or (m, d) weights and (m,) output weights. By default

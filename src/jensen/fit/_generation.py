@@ -102,11 +102,11 @@ class Generation:
         self.offer(weights, outputs)
         return self.pool.move_to(*coefficients_of(weights, outputs))
 
-    def solve(self, tolerance: float) -> None:
-        """Solve the restricted programme and take its network and slopes."""
+    def solve(self, tolerance: float) -> bool:
+        """Solve the restricted programme and take its network and slopes; whether rounding is in the way."""
         groups = self.pool.groups
         if not len(groups):
-            return
+            return False
         solution = solve_relu(
             self.problem,
             groups,
@@ -119,6 +119,7 @@ class Generation:
         self.offer(*merge_neurons(self.problem.x, *neurons_of(solution.coefficients, groups.signs)))
         if solution.status == "interrupted":
             raise KeyboardInterrupt
+        return solution.status in ("inaccurate", "iteration_limit")
 
     def slide(self) -> int:
         """Move the best network's neurons across gates by descent; returns the number of new groups."""
@@ -131,13 +132,13 @@ class Generation:
     def search(self, starts: int) -> tuple[float, int]:
         """Look for neurons priced above lambda; returns the largest excess and the number of new groups."""
         excess, found = self._excess(starts)
-        joined, missing = self.join(found), self._missing(excess)
+        joined, missing = self.join(found), self.missing(excess)
         if not joined and missing > 0.5 * self.tolerance and self.problem.loss.smooth:
             # The solver's slopes are not accurate enough to prove optimality; those of the network may be.
             of_solver = self.slopes
             self.slopes = self._own_slopes()
             other, found = self._excess(starts)
-            if self._missing(other) < missing:
+            if self.missing(other) < missing:
                 return other, self.join(found)
             self.slopes = of_solver
         return excess, joined
@@ -147,7 +148,7 @@ class Generation:
         fitted = np.maximum(self.problem.x @ self.weights.T, 0) @ self.outputs
         return clip_slopes(self.problem, self.problem.loss.slope(fitted, self.problem.y))
 
-    def _missing(self, excess: float) -> float:
+    def missing(self, excess: float) -> float:
         """Relative gap that would be left if no neuron were priced higher than what was found."""
         price = self.problem.regularisation * (1 + excess)
         return (self.value - self.problem.scaled_dual(self.slopes, price)[0]) / max(self.value, 1e-300)

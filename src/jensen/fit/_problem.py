@@ -124,7 +124,13 @@ def make_problem(
     strength = float(as_floats(regularisation, "regularisation", ArgumentError))
     if not 0 < strength < np.inf:
         raise ArgumentError(f"regularisation must be positive and finite, got {strength!r}")
-    return Problem(data, target, loss, strength, _normalised(sample_weight, len(data)))
+    problem = Problem(data, target, loss, strength, _normalised(sample_weight, len(data)))
+    with np.errstate(over="ignore"):
+        if not np.isfinite(problem.primal(np.zeros_like(target), 0.0)):
+            raise ArgumentError(
+                f"losses of targets as large as {np.abs(target).max():.1e} overflow; divide y"
+            )
+    return problem
 
 
 def _normalised(sample_weight: object, n: int) -> NDArray[np.float64]:

@@ -68,8 +68,8 @@ class Fit:
         An upper bound of |r' relu(X w)| over |w| <= 1 for r = `problem.pull(slopes)`.
     status : str
         "optimal": the gap is at most the tolerance. "uncertified": no neuron is missing as far as the
-        local search can tell, and no proof was asked for. "stalled": neither could the objective be
-        lowered nor the bound be raised further. "time_limit", "interrupted".
+        local search can tell, and no proof was asked for, or it was given up. "stalled": neither could the
+        objective be lowered nor the bound be raised further. "time_limit", "interrupted".
     history : tuple of Round
     seconds : float
     """
