@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from jensen.errors import ArgumentError
 from jensen.fit import (
+    ConvexReLUClassifier,
+    ConvexReLURegressor,
     Groups,
     all_parallel_patterns,
     bound_price,
+    fit_network,
     fit_parallel_network,
     gaussian_gates,
     make_problem,
@@ -146,3 +152,100 @@ def test_no_patterns_make_an_empty_network() -> None:
     x, y = np.zeros((2, 2)), np.ones(2)
     found = fit_parallel_network(make_problem(x, y, 0.1), all_parallel_patterns(x, 2))
     assert found.solution.objective == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-3, 1e-4, 1e-6])
+def test_a_loose_tolerance_is_reached_at_the_zero_network(tolerance: float) -> None:
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal((10, 3)), rng.standard_normal(10)
+    problem = make_problem(np.vstack([x, x]), np.concatenate([v, -v]), 0.05)
+    fit = fit_network(problem, tolerance=tolerance)
+    assert fit.status == "optimal"
+    assert fit.gap <= tolerance
+    assert fit.objective == pytest.approx(float(v @ v) / 20)
+
+
+@pytest.mark.parametrize("part", [0.9, 0.99, 1.0, 1.05, 1.5])
+def test_estimators_are_certified_around_the_critical_lambda(part: float) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    model = ConvexReLURegressor(part, random_state=0).fit(x, y)
+    assert model.status_ == "optimal"
+    assert model.gap_ <= 1e-3
+    assert ConvexReLUClassifier(part, random_state=0).fit(x, y > 0).status_ == "optimal"
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "logistic", "hinge"])
+def test_units_of_data_change_no_network(loss: str) -> None:
+    x, y = table(15)
+    real = loss in ("squared", "huber")
+    target = y if real else np.sign(y - 0.5)
+    of_y = -300 if real else 0
+    strength = 0.02
+    plain = fit_network(make_problem(x, target, strength, loss), tolerance=1e-4)
+    kind = Huber(np.ldexp(1.0, of_y)) if loss == "huber" else loss
+    scaled_problem = make_problem(
+        np.ldexp(x, 500), np.ldexp(target, of_y), np.ldexp(strength, 500 + of_y), kind
+    )
+    scaled = fit_network(scaled_problem, tolerance=1e-4)
+    assert plain.status == scaled.status == "optimal"
+    assert scaled.lower_bound == np.ldexp(plain.lower_bound, 2 * of_y)
+    np.testing.assert_array_equal(scaled.weights, np.ldexp(plain.weights, (of_y - 500) // 2))
+    np.testing.assert_array_equal(scaled.slopes, np.ldexp(plain.slopes, of_y))
+    assert scaled.replay() == (scaled.objective, scaled.lower_bound)
+    started = fit_network(scaled_problem, tolerance=1e-4, start=(scaled.weights, scaled.outputs))
+    assert started.objective <= scaled.objective * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("near", [0.0, 1e-13, 1e-9])
+def test_contradictory_rows_end(near: float) -> None:
+    rng = np.random.default_rng(0)
+    x, v = rng.standard_normal((6, 2)), rng.standard_normal(6)
+    data = np.vstack([x, x + near * rng.standard_normal(x.shape)])
+    model = ConvexReLURegressor(random_state=0)
+    begin = time.process_time()
+    if near:
+        with pytest.warns():
+            model.fit(data, np.concatenate([v, -v]))
+    else:
+        model.fit(data, np.concatenate([v, -v]))
+    assert time.process_time() - begin < 60
+    assert 0 <= model.lower_bound_ <= model.objective_
+
+
+def test_lambda_at_the_ends_of_the_floats() -> None:
+    x, y = table(6)
+    problem = make_problem(x, y, 1.0)
+    vanished = fit_network(replace(problem, regularisation=1e308))
+    assert vanished.status == "optimal"
+    assert vanished.n_neurons == 0
+    fit = fit_network(replace(problem, regularisation=5e-324))
+    assert fit.status in ("stalled", "optimal")
+    assert 0 <= fit.lower_bound <= fit.objective < 1e-10
+
+
+def test_no_targets_no_objective() -> None:
+    x, _ = table(5)
+    fit = fit_network(make_problem(x, np.zeros(5), 0.1))
+    assert fit.status == "optimal"
+    assert str(fit.objective) == "0.0"
+    assert fit.gap == 0
+
+
+def test_what_overflows_is_told() -> None:
+    x, y = table(5)
+    with pytest.raises(ArgumentError, match="overflow"):
+        make_problem(x, y * 1e200, 0.1)
+    with pytest.raises(ArgumentError, match="progress"):
+        fit_network(make_problem(x, y, 0.1), progress=3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="certify"):
+        fit_network(make_problem(x, y, 0.1), certify="maybe")  # type: ignore[arg-type]
+
+
+def test_the_time_limit_holds_for_the_critical_lambda_too() -> None:
+    x = np.random.default_rng(0).standard_normal((1500, 30))
+    begin = time.perf_counter()
+    with pytest.warns():
+        model = ConvexReLURegressor(time_limit=0.5, random_state=0).fit(x, np.abs(x).sum(1))
+    assert model.status_ == "time_limit"
+    assert time.perf_counter() - begin < 20

@@ -35,15 +35,17 @@ _FINEST = 1e-10
 _STALLED, _FRUITLESS = 3, 8
 """Rounds without progress after which the tolerances are beyond what floats can do: when nothing joins the
 programme, and when something does."""
-_WINDOW, _CREEPING = 40, 0.01
-"""So many rounds that bring less than this part of what is missing are as good as none."""
+_NOTHING = 1e-22
+"""Part of the zero network's objective below which objectives only seem to fall."""
+_WINDOW, _CREEPING, _AFAR = 60, 0.03, 0.5
+"""So many rounds that bring less than this part of what is missing, or end this far from it, lead nowhere."""
 _SENSIBLE = 8.0
 """Seconds in all for a proof that is wanted only where that is affordable."""
 
 
 def _rounds(run: Generation, certify: bool | str, progress: Callable[[Round], object] | None) -> FitStatus:
     """Solve, slide, price and certify until the gap is closed."""
-    earlier = np.inf, 0.0
+    earlier, zero = (np.inf, 0.0), run.zero
     effort = _SENSIBLE if certify == "auto" else np.inf
     accuracy, least = _FIRST_ACCURACY, 0.1 * run.tolerance
     idle, fruitless, starts = 0, 0, STARTS
@@ -80,11 +82,14 @@ def _rounds(run: Generation, certify: bool | str, progress: Callable[[Round], ob
         # A programme need not be solved much better than it approximates the whole.
         accuracy = max(least, min(0.3 * accuracy, 0.1 * excess))
         better = run.value < value * (1 - 0.01 * run.tolerance) or run.lower > lower
+        # Residuals this small are rounding errors.
+        better &= run.value > _NOTHING * zero
         fruitless = 0 if better or not (settled or stuck) else fruitless + 1 + stuck
         idle = 0 if better or moved or joined or not settled else idle + 1
         slow = False
         if settled and len(run.history) % _WINDOW == 0:
-            slow = run.value > earlier[0] * (1 - _CREEPING * run.missing(excess))
+            missing = run.missing(excess)
+            slow = missing > _AFAR or run.value > earlier[0] * (1 - _CREEPING * missing)
             slow &= run.lower <= earlier[1] + _CREEPING * (run.value - run.lower)
             earlier = run.value, run.lower
         if idle >= _STALLED or fruitless >= _FRUITLESS or slow:

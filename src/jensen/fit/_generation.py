@@ -55,7 +55,7 @@ class Generation:
         self.pool = Pool(problem.x)
         d = problem.x.shape[1]
         self.weights, self.outputs = np.zeros((0, d)), np.zeros(0)
-        self.value = objective_of(problem, self.weights, self.outputs)
+        self.value = self.zero = objective_of(problem, self.weights, self.outputs)
         self.slopes = clip_slopes(problem, problem.loss.slope(np.zeros(len(problem.y)), problem.y))
         self.lower, self.price, self.proof = 0.0, np.inf, self.slopes
         self.history: list[Round] = []
