@@ -15,8 +15,8 @@ import numpy as np
 from jensen.fit._losses import Floats, Huber, Squared
 from jensen.fit._problem import Problem
 
-_RANGE = 400
-"""lambda' is between 2^-400 and 2^400: beyond, networks interpolate as far as floats can tell, or vanish."""
+_RANGE = 200
+"""lambda' is between 2^-200 and 2^200: beyond, networks interpolate as far as floats can tell, or vanish."""
 
 
 @dataclass(frozen=True)
