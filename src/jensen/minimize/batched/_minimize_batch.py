@@ -30,8 +30,8 @@ from jensen.nn import Architecture
 
 _METHODS = ("auto", "newton", "lbfgs", "bundle")
 _DENSE, _DENSE_ROWS = 64, 1000
-"""Newton's method builds a Hessian for each sample: beyond so many variables, on boxes and on polytopes,
-other methods take less time and memory."""
+"""Newton's method builds a Hessian for each sample: beyond so many variables, on unbounded boxes and on
+polytopes, other methods take less time and memory."""
 _FEW = 16
 """In so few variables a bundle of subgradients is done sooner than the smoothing of all neurons."""
 
@@ -122,13 +122,16 @@ def minimize_batch(
     if method == "auto":
         boxes = not isinstance(domain, Polytope)
         if smooth:
-            dense = problem.size <= (_DENSE if boxes else _DENSE_ROWS)
-            chosen = "newton" if dense else "lbfgs" if boxes else "wide"
+            bounded = bool(torch.isfinite(problem.hi - problem.lo).all())
+            if boxes:
+                chosen = "lbfgs" if bounded or problem.size > _DENSE else "newton"
+            else:
+                chosen = "newton" if problem.size <= _DENSE_ROWS else "wide"
         else:
             chosen = "lbfgs" if boxes and can_relax(problem) and problem.size > _FEW else "bundle"
     modulus = f.strong_convexity if isinstance(f, Architecture) else 0.0
     dtype = problem.lo.dtype
-    if chosen != "lbfgs":  # whose many variables are worth their memory
+    if chosen != "lbfgs" or problem.size <= _DENSE:  # many variables are worth their memory
         problem = problem.widened()
     with weights_at_rest(f):
         if isinstance(domain, Polytope):
@@ -148,8 +151,8 @@ def minimize_batch(
                 _require_bounds(problem, modulus)
                 return minimise_by_multipliers(
                     problem, tolerance, max_iterations, start=first, modulus=modulus
-                )
-            return minimise_by_lbfgs(problem.frozen(), tolerance, max_iterations, first, modulus)
+                ).to(dtype)
+            return minimise_by_lbfgs(problem.frozen(), tolerance, max_iterations, first, modulus).to(dtype)
         problem, curvature = _less_curvature(problem)
         _require_bounds(problem, curvature)
         return minimise_by_proximal_bundle(
