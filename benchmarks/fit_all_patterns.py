@@ -1,6 +1,6 @@
 """Training over all activation patterns beside Adam on the same objective.
 
-Rows of the issue's data: `100x10` and `1000x50` are synthetic (X standard normal, a planted network, see
+`100x10` and `1000x50` are synthetic (X standard normal, a planted network, see
 `fit_fixed`), `diabetes` and `cancer` scikit-learn's with standardised columns, all with the squared loss; the
 tables of a folder of CSV files (`--uci`; the target is last, letters become indicators, columns are
 standardised, a column of ones is added), with the squared loss and a standardised target or the logistic loss

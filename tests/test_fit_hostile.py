@@ -219,8 +219,8 @@ def test_lambda_at_the_ends_of_the_floats() -> None:
     vanished = fit_network(replace(problem, regularisation=1e308))
     assert vanished.status == "optimal"
     assert vanished.n_neurons == 0
-    fit = fit_network(replace(problem, regularisation=5e-324))
-    assert fit.status in ("stalled", "optimal")
+    fit = fit_network(replace(problem, regularisation=5e-324), time_limit=2)
+    assert fit.status in ("stalled", "optimal", "time_limit")
     assert 0 <= fit.lower_bound <= fit.objective < 1e-10
 
 

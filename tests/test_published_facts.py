@@ -137,7 +137,7 @@ def test_counts_of_convex_networks_grow_with_depth(kind: str, first: int, last: 
     With nonnegative output weights the count falls from 2 hidden layers to 3 before it grows: that choice
     makes every network of one hidden layer convex.
     """
-    shallow, deep = (count(kind, 2, [2] * depth, 60) for depth in (first, last))
+    shallow, deep = (count(kind, 2, [2] * depth, 40) for depth in (first, last))
     assert deep > 1.3 * shallow > 0
 
 
