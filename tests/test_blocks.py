@@ -123,7 +123,7 @@ def test_named_losses_are_those_of_torch(name: str) -> None:
     model, data = setting(name, 3)
     output, target = model(data[0]), data[1]
     flat = output[:, 0]
-    expected = {
+    values: dict[str, Callable[[], torch.Tensor]] = {
         "absolute": lambda: functional.l1_loss(flat, target),
         "squared": lambda: functional.mse_loss(flat, target),
         "hinge": lambda: functional.margin_ranking_loss(flat, torch.zeros(6), target, margin=1.0),
@@ -132,8 +132,8 @@ def test_named_losses_are_those_of_torch(name: str) -> None:
         "pinball": lambda: torch.maximum(0.875 * (target - flat), -0.125 * (target - flat)).mean(),
         "multiclass_hinge": lambda: margins(output, target).mean(),
         "cross_entropy": lambda: functional.cross_entropy(output, target),
-    }[name]()  # fmt: skip
-    assert torch.allclose(LOSSES[name](output, target), expected)
+    }
+    assert torch.allclose(LOSSES[name](output, target), values[name]())
 
 
 def sampled(
@@ -147,9 +147,10 @@ def sampled(
     """Compare the loss at the middle of random segments with the chord, in float64."""
     rng = np.random.default_rng(0)
     copy = {n: p.detach().double() for n, p in model.named_parameters()}
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     twin = net(
-        *(layer.in_features for layer in model if isinstance(layer, nn.Linear)),
-        model[-1].out_features,
+        *(layer.in_features for layer in layers),
+        layers[-1].out_features,
         leak=getattr(model[1], "negative_slope", None),
     ).double()
     twin.load_state_dict(copy)
@@ -191,7 +192,9 @@ def test_verdicts_agree_with_sampling_and_exact_witnesses(
     model, (x, y) = setting(name, seed % 50, leak=leak)
     with torch.no_grad():
         if signs != "free":
-            model[2].weight.copy_(model[2].weight.abs() * (1 if signs == "nonnegative" else -1))
+            model.get_parameter("2.weight").copy_(
+                model.get_parameter("2.weight").abs() * (1 if signs == "nonnegative" else -1)
+            )
         if targets != "free" and name == "hinge":
             y = torch.full_like(y, -1.0 if targets == "below" else 1.0)
         elif targets != "free":
@@ -208,7 +211,7 @@ def test_verdicts_agree_with_sampling_and_exact_witnesses(
 def test_first_layer_is_convex_where_signs_allow() -> None:
     model, (x, _) = setting("hinge", 0)
     with torch.no_grad():
-        model[2].weight.abs_()
+        model.get_parameter("2.weight").abs_()
     below, above = (x, -torch.ones(6)), (x, torch.ones(6))
     verdict = check_block(model, "hinge", below, "0", exact=True)
     assert verdict.kind == "convex"
@@ -306,7 +309,7 @@ def test_modules_with_parametrised_and_convolutional_layers() -> None:
     assert verdict.network is not None
     assert verdict.network.exact
     with torch.no_grad():
-        model[3].weight.abs_()
+        model.get_parameter("3.weight").abs_()
     assert check_block(model, "hinge", (x, y), "0", exact=True).proof == "certificate"
 
 
@@ -401,8 +404,8 @@ def test_blocks_of_a_nonnegative_network() -> None:
 def test_domains_matter() -> None:
     model, (x, y) = setting("absolute", 0)
     with torch.no_grad():
-        model[2].weight.fill_(-1.0)
-        model[0].bias.fill_(0.0)
+        model.get_parameter("2.weight").fill_(-1.0)
+        model.get_parameter("0.bias").fill_(0.0)
     loss = lambda o, t: o.mean()  # noqa: E731
     assert check_block(model, loss, (x.abs(), y), "0").kind == "not_convex"
     inside = check_block(model, loss, (x.abs(), y), "0", {"0.weight": (0, 1), "0.bias": jensen.Box(0, 1)})
@@ -460,6 +463,6 @@ def test_what_does_not_matter_is_constant() -> None:
     model, data = setting("absolute", 0)
     verdict = check_block(model, lambda o, t: t.mean() + 0 * o.sum(), data, "0")
     assert verdict.kind == "convex"
-    untouched = (model[0].weight.dtype, model.training)
+    untouched = (model.get_parameter("0.weight").dtype, model.training)
     check_block(model, "absolute", data, "0")
-    assert untouched == (model[0].weight.dtype, model.training) == (torch.float32, True)
+    assert untouched == (model.get_parameter("0.weight").dtype, model.training) == (torch.float32, True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
-import cvxpy as cp
+import cvxpy
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 
 from jensen.blocks import LOSSES, BlockVisit, train_blocks
 from jensen.errors import ArgumentError
+
+cp: Any = cvxpy
 
 
 def net(outputs: int = 1, hidden: int = 5) -> nn.Sequential:
@@ -54,7 +57,7 @@ def test_the_loss_never_rises_and_the_record_is_true(name: str) -> None:
 def test_the_last_layer_is_solved_as_by_cvxpy() -> None:
     x, y = table()
     w = cp.Variable(6)
-    objectives = {
+    objectives: dict[str, Callable[[Any], Any]] = {
         "squared": lambda r: cp.sum_squares(r) / 40,
         "absolute": lambda r: cp.norm1(r) / 40,
         "pinball": lambda r: cp.sum(cp.maximum(0.125 * r, -0.875 * r)) / 40,
@@ -76,7 +79,7 @@ def test_cross_entropy_with_decay_reaches_a_stationary_point_of_the_last_layer()
     loss = LOSSES["cross_entropy"](model(x), classes)
     loss = loss + 0.005 * sum(p.square().sum() for p in model.parameters())
     assert loss.item() == pytest.approx(run.loss)
-    gradients = torch.autograd.grad(loss, [model[2].weight, model[2].bias])
+    gradients = torch.autograd.grad(loss, list(model[2].parameters()))
     assert max(float(g.abs().max()) for g in gradients) < 1e-4
 
 
@@ -102,7 +105,7 @@ def test_reduction_with_decay_and_classes() -> None:
     loss = LOSSES["cross_entropy"](model(x), classes)
     loss = loss + 0.005 * sum(p.square().sum() for p in model.parameters())
     assert loss.item() == pytest.approx(run.loss)
-    gradients = torch.autograd.grad(loss, [model[2].weight, model[2].bias])
+    gradients = torch.autograd.grad(loss, list(model[2].parameters()))
     assert max(float(g.abs().max()) for g in gradients) < 1e-3
 
 
@@ -124,8 +127,8 @@ def test_first_layer_that_is_convex_is_solved() -> None:
     x, y = table()
     model = net()
     with torch.no_grad():
-        model[2].weight.abs_()
-        model[2].bias.zero_()
+        model.get_parameter("2.weight").abs_()
+        model.get_parameter("2.bias").zero_()
     run = train_blocks(model, "absolute", (x, -y.abs() - 1), ["0"], sweeps=2)
     assert run.visits[0].method == "solved"
     with torch.no_grad():

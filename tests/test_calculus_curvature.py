@@ -192,8 +192,8 @@ class Tied(nn.Module):
         self.c = self.a
 
     def forward(self, x: Tensor) -> Tensor:
-        inner: Tensor = self.a(x)
-        return self.b(functional.relu(inner)).sum() + self.c(x).sum()
+        value: Tensor = self.b(functional.relu(self.a(x))).sum() + self.c(x).sum()
+        return value
 
 
 @pytest.mark.parametrize("wrt", ["a.weight", "b.weight", "c.weight", ["c.weight", "a.weight"]])

@@ -12,10 +12,11 @@ from test_minimize_argmin import agrees, icnn, referee
 import jensen
 from benchmarks.minimise_epigraph import epigraph
 from jensen.errors import JensenError
-from jensen.minimize.exact import _engine, _lp
+from jensen.minimize.exact import _engine
 from jensen.minimize.exact._argmin import argmin
 from jensen.minimize.exact._engine import Exact
 from jensen.minimize.exact._lp import EpigraphLP
+from jensen.minimize.exact._stop import Stop
 from jensen.minimize.posed._polyhedron import polyhedron
 from jensen.network import Layer
 
@@ -106,16 +107,16 @@ def test_interrupted_linear_programme(rows: int, monkeypatch: pytest.MonkeyPatch
     net = icnn(rng, 10, (60, 60))
     sides = np.vstack([rng.normal(size=(rows, 10)), np.eye(10), -np.eye(10)])
     inside = polyhedron(jensen.Polytope(sides, np.ones(len(sides))), 10)
-    slope, looks, look = -net.gradient(rng.normal(size=(5, 10))).mean(axis=0), 0, _lp._Stop._look
+    slope, looks, look = -net.gradient(rng.normal(size=(5, 10))).mean(axis=0), 0, Stop._look
 
-    def pressed(stop: _lp._Stop, *arguments: Any) -> None:
+    def pressed(stop: Stop, *arguments: Any) -> None:
         nonlocal looks
         looks += 1
         if looks == 10:
             stop.asked = True
         look(stop, *arguments)
 
-    monkeypatch.setattr(_lp._Stop, "_look", pressed)
+    monkeypatch.setattr(Stop, "_look", pressed)
     programme = EpigraphLP(net, inside)
     found = programme.solve(slope)
     assert found.status == "interrupted"

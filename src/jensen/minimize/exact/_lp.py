@@ -14,7 +14,7 @@ from jensen.certify._highs import quiet_highs
 from jensen.certify._progress import Clock
 from jensen.errors import ArgumentError, JensenError
 from jensen.minimize.exact._refine import refined
-from jensen.minimize.exact._stop import Stop as _Stop
+from jensen.minimize.exact._stop import Stop
 from jensen.minimize.posed._affine import box_minimum, minorant
 from jensen.minimize.posed._feasible import moved_inside
 from jensen.minimize.posed._icnn import why_not_icnn
@@ -120,7 +120,7 @@ class EpigraphLP:
         self.network, self.inside = network, inside
         self.epigraph = Epigraph(network)
         self.highs: Any = quiet_highs()
-        self._stop = _Stop(self.highs)
+        self._stop = Stop(self.highs)
         if self.highs.passModel(linear_program(self.epigraph, inside)) == highspy.HighsStatus.kError:
             raise JensenError("HiGHS takes no weights or bounds as large as these (beyond 1e15)")
 
