@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_minimize_argmin import agrees, icnn, referee
+from test_minimize_argmin import agrees, breach, icnn, referee
 
 import jensen
 from benchmarks.minimise_epigraph import epigraph
@@ -120,5 +120,5 @@ def test_interrupted_linear_programme(rows: int, monkeypatch: pytest.MonkeyPatch
     programme = EpigraphLP(net, inside)
     found = programme.solve(slope)
     assert found.status == "interrupted"
-    assert inside.breach(found.point) <= 1e-9
+    assert breach(inside, found.point) <= 1e-9
     assert found.lower_bound <= programme.solve(slope).value <= found.value + 1e-9

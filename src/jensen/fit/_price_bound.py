@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jensen.errors import ArgumentError
+from jensen.fit._binary import times
 from jensen.fit._price_quick import quick_bound
 from jensen.fit._price_reduce import Reduced, reduce
 from jensen.fit._price_rows import Floats, balanced, make_rows
@@ -76,7 +77,7 @@ class _Search:
     ) -> None:
         self.x, self.r, self.exponent = balanced(x, r)
         self.stop = stop
-        self.threshold, self.tolerance, self.count = _times(aim[0], -self.exponent), aim[1], aim[2]
+        self.threshold, self.tolerance, self.count = times(aim[0], -self.exponent), aim[1], aim[2]
         self.data: Reduced = reduce(self.x, self.r)
         self.nodes = 0
         self.neurons, self.values = np.zeros((0, x.shape[1])), np.zeros(0)
@@ -158,18 +159,12 @@ class _Search:
         verdict: PriceStatus = "proven"
         if upper > self.goal:
             verdict = "violated" if self.count > 0 and self.above else status or "inaccurate"
-        lower = _times(float(np.abs(self.values).max(initial=0.0)), self.exponent)
-        most = float(np.nextafter(_times(upper, self.exponent), np.inf))
+        lower = times(float(np.abs(self.values).max(initial=0.0)), self.exponent)
+        most = float(np.nextafter(times(upper, self.exponent), np.inf))
         if isinf(most):
             verdict = "inaccurate"
         signs = np.sign(self.values).astype(np.int8)
         return PriceBound(most, min(lower, _LARGEST), self.neurons, signs, self.nodes, verdict)
-
-
-def _times(value: float, exponent: int) -> float:
-    """Return value times 2^exponent; infinite beyond the floats."""
-    with np.errstate(over="ignore", under="ignore"):
-        return float(np.ldexp(value, exponent))
 
 
 @cache

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from jensen.errors import ArgumentError
 from jensen.fit._certified import certified_dual, certified_objective
 from jensen.fit._losses import Floats
 from jensen.fit._network import to_torch
 from jensen.fit._problem import Problem
-from jensen.network._numbers import as_floats
+from jensen.fit._rows import as_rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,9 +112,7 @@ class Fit:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != self.weights.shape[1]:
-            raise ArgumentError(f"X must have {self.weights.shape[1]} columns, got shape {data.shape}")
+        data = as_rows(x, self.weights.shape[1])
         return np.asarray(np.maximum(data @ self.weights.T, 0) @ self.outputs)
 
     def to_torch(self, *, bias: bool = False) -> nn.Module:

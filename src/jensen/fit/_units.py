@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jensen.fit._binary import scaled, times
 from jensen.fit._losses import Floats, Huber, Squared
 from jensen.fit._problem import Problem
 
@@ -32,7 +33,7 @@ class Units:
         of_x = _exponent(problem.x)
         of_y = _exponent(problem.y) if isinstance(problem.loss, (Squared, Huber)) else 0
         exact = all(
-            (_scaled(_scaled(array, -unit), unit) == array).all()
+            (scaled(scaled(array, -unit), unit) == array).all()
             for array, unit in ((problem.x, of_x), (problem.y, of_y))
         )
         return cls(of_x, of_y) if exact else cls(0, 0)
@@ -41,31 +42,31 @@ class Units:
         """Return the same problem in these units."""
         loss = problem.loss
         if isinstance(loss, Huber):
-            loss = Huber(float(np.clip(_times(loss.width, -self.of_y), 2.0**-_RANGE, 2.0**_RANGE)))
-        strength = _times(problem.regularisation, -self.of_x - self.of_y)
+            loss = Huber(float(np.clip(times(loss.width, -self.of_y), 2.0**-_RANGE, 2.0**_RANGE)))
+        strength = times(problem.regularisation, -self.of_x - self.of_y)
         return replace(
             problem,
-            x=_scaled(problem.x, -self.of_x),
-            y=_scaled(problem.y, -self.of_y),
+            x=scaled(problem.x, -self.of_x),
+            y=scaled(problem.y, -self.of_y),
             loss=loss,
             regularisation=float(np.clip(strength, 2.0**-_RANGE, 2.0**_RANGE)),
         )
 
     def values(self, value: float) -> float:
         """Objectives and bounds in the units of the data."""
-        return _times(value, 2 * self.of_y)
+        return times(value, 2 * self.of_y)
 
     def prices(self, price: float) -> float:
         """Prices in the units of the data."""
-        return _times(price, self.of_x + self.of_y)
+        return times(price, self.of_x + self.of_y)
 
     def slopes(self, slopes: Floats, back: bool = False) -> Floats:
         """Slopes or outputs in the units of the data, or back in these units."""
-        return _scaled(slopes, -self.of_y if back else self.of_y)
+        return scaled(slopes, -self.of_y if back else self.of_y)
 
     def coefficients(self, u: Floats, back: bool = False) -> Floats:
         """Coefficients, of the size |w| |a|, in the units of the data, or back in these units."""
-        return _scaled(u, self.of_x - self.of_y if back else self.of_y - self.of_x)
+        return scaled(u, self.of_x - self.of_y if back else self.of_y - self.of_x)
 
     def neurons(self, weights: Floats, outputs: Floats, back: bool = False) -> tuple[Floats, Floats]:
         """Balanced neurons in the units of the data, or back in these units."""
@@ -73,17 +74,8 @@ class Units:
         half = exponent // 2
         # Exact where the exponent is even.
         root = math.sqrt(2.0) if exponent % 2 else 1.0
-        return _scaled(weights * root, half), _scaled(outputs * root, half)
+        return scaled(weights * root, half), scaled(outputs * root, half)
 
 
 def _exponent(array: Floats) -> int:
     return math.frexp(float(np.abs(array).max(initial=0.0)))[1]
-
-
-def _scaled(array: Floats, exponent: int) -> Floats:
-    with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(np.ldexp(array, exponent))
-
-
-def _times(value: float, exponent: int) -> float:
-    return float(_scaled(np.array(value), exponent))

@@ -162,10 +162,6 @@ class Cone:
                 found.append((members, bits | always))
         return found
 
-    def facet_of(self, bit: int) -> tuple[int, int] | None:
-        """Return the facet on which a constraint holds with equality, if there is one."""
-        return next((facet for facet in self.facets() if facet[1] & bit & ~self.always), None)
-
 
 def integer_row(values: list[float]) -> Row:
     """Scale a row of floats to integers without common divisor, exactly."""

@@ -25,10 +25,10 @@ from jensen.errors import ArgumentError
 from jensen.fit._arrangement import all_gates
 from jensen.fit._losses import Floats, Loss
 from jensen.fit._problem import make_problem
+from jensen.fit._rows import as_rows
 from jensen.fit.extensions._cone_lasso import ConeSolution, solve_cone_lasso
 from jensen.fit.extensions._cone_points import point_inside, unit_rows, widest_recession
 from jensen.fit.extensions._numbers import positive
-from jensen.network._numbers import as_floats
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,9 +78,7 @@ class BatchNormAfterFit:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != self.weights.shape[1]:
-            raise ArgumentError(f"X must have {self.weights.shape[1]} columns, got shape {data.shape}")
+        data = as_rows(x, self.weights.shape[1])
         centred = np.maximum(data @ self.weights.T, 0) - self.means
         scale = self.gamma / np.sqrt(self.variances + _EPSILON)
         return np.asarray((centred * scale + self.alpha) @ self.outputs)

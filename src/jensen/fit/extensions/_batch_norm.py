@@ -21,7 +21,7 @@ from jensen.fit._generate import fit_network
 from jensen.fit._losses import Floats, Loss
 from jensen.fit._problem import Problem, make_problem
 from jensen.fit._result import Fit
-from jensen.network._numbers import as_floats
+from jensen.fit._rows import as_rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,9 +105,7 @@ class BatchNormFit:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != len(self.whitening.mean):
-            raise ArgumentError(f"X must have {len(self.whitening.mean)} columns, got shape {data.shape}")
+        data = as_rows(x, len(self.whitening.mean))
         return self.fit.predict(self.whitening.apply(data))
 
     def to_torch(self) -> nn.Module:

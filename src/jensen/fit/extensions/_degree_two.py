@@ -21,6 +21,7 @@ from scipy.optimize import brentq, minimize
 from jensen.errors import ArgumentError
 from jensen.fit._losses import Floats
 from jensen.fit._problem import Problem
+from jensen.fit._rows import as_rows
 from jensen.fit.extensions._numbers import positive
 from jensen.network._numbers import as_count, as_floats
 
@@ -69,9 +70,7 @@ class PolynomialFit:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != self.weights.shape[1]:
-            raise ArgumentError(f"X must have {self.weights.shape[1]} columns, got shape {data.shape}")
+        data = as_rows(x, self.weights.shape[1])
         return np.asarray(_sigma(self.activation, data @ self.weights.T)[0] @ self.outputs)
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from jensen.errors import ArgumentError
 from jensen.fit._losses import Floats
-from jensen.network._numbers import as_count, as_floats
+from jensen.fit._rows import as_rows
+from jensen.network._numbers import as_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,9 +83,7 @@ class ParallelNetwork:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != self.weights.shape[2]:
-            raise ArgumentError(f"X must have {self.weights.shape[2]} columns, got shape {data.shape}")
+        data = as_rows(x, self.weights.shape[2])
         return np.asarray(np.maximum(self.sums(data)[-1][:, :, 0], 0) @ self.outputs)
 
     def paths(self) -> Floats:

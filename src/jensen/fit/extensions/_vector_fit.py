@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from jensen.errors import ArgumentError
 from jensen.fit._certified import certified_dual, clip_slopes
 from jensen.fit._losses import Floats, Huber, Squared
 from jensen.fit._problem import Problem
+from jensen.fit._rows import as_rows
 from jensen.fit.extensions._numbers import positive
 from jensen.fit.extensions._vector_atoms import join_vectors, select_vectors
 from jensen.fit.extensions._vector_network import (
@@ -32,7 +32,7 @@ from jensen.fit.extensions._vector_network import (
 )
 from jensen.fit.extensions._vector_polish import polish_vectors
 from jensen.fit.extensions._vector_price import bound_vector_price, search_vector_price
-from jensen.network._numbers import as_count, as_floats
+from jensen.network._numbers import as_count
 
 VectorStatus = Literal["optimal", "time_limit", "stalled", "interrupted"]
 
@@ -95,9 +95,7 @@ class VectorFit:
         ArgumentError
             If X does not have d columns.
         """
-        data = as_floats(x, "X", ArgumentError)
-        if data.ndim != 2 or data.shape[1] != self.weights.shape[1]:
-            raise ArgumentError(f"X must have {self.weights.shape[1]} columns, got shape {data.shape}")
+        data = as_rows(x, self.weights.shape[1])
         return network_outputs(data, self.weights, self.outputs)
 
 

@@ -71,11 +71,6 @@ class Polyhedron:
         """Bound the rounding errors of each row at a point."""
         return sizes(y, self.rows, self.right)
 
-    def breach(self, y: FloatArray) -> float:
-        """Largest violation of a bound or row at a point; at most 0 inside."""
-        outside = max(float((self.lo - y).max(initial=-np.inf)), float((y - self.hi).max(initial=-np.inf)))
-        return max(outside, float(self.excess(y).max(initial=-np.inf)))
-
     def holds(self, y: FloatArray) -> bool:
         """Whether it contains a point, as far as its tolerance and rounding go."""
         within = bool((self.lo <= y).all() and (y <= self.hi).all())
