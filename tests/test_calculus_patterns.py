@@ -24,7 +24,7 @@ KINDS: list[tuple[str, Callable[..., Tensor], Tensor, str]] = [
     ("entropy", lambda x: (x * x.log()).sum(), X, "convex"),
     ("entropy, other order", lambda x: -(x.log2() * x).sum(), X, "concave"),
     ("entropy by xlogy", lambda x: torch.xlogy(x, x).sum(), X, "convex"),
-    ("entropy of an affine function", lambda x: ((2 * x + 1) * (2 * x + 1).log()).sum(), X, "unknown"),
+    ("entropy of an affine function", lambda x: ((2 * x + 1) * (2 * x + 1).log()).sum(), X, "convex"),
     ("weighted logarithms", lambda x: torch.xlogy(ROWS[0], x).sum(), X, "concave"),
     ("other logarithms", lambda x: x[0] * x[1].log(), X, "unknown"),
     ("cross terms of an entropy", lambda x: (x * x.flip(0).log()).sum(), X, "unknown"),

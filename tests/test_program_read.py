@@ -156,6 +156,19 @@ def test_in_place_operators_and_dead_code() -> None:
     assert "aten.exp" not in {node.packet for node in program.nodes}
 
 
+def test_what_is_computed_twice_is_one_value() -> None:
+    def function(x: Tensor) -> Tensor:
+        first, second = x.clone(), x.clone()
+        first.relu_().add_(1.0)
+        return first * second + x.relu() * x.relu() + x.pow(2) * x.pow(2.0) + x.sum(0) * x.sum(1)
+
+    program = trace(function, torch.zeros(2, 2))
+    x = torch.randn(2, 2, dtype=torch.float64)
+    np.testing.assert_allclose(program.evaluate(x.numpy())[0], function(x).numpy(), rtol=1e-15)
+    packets = [node.packet for node in program.nodes]
+    assert [packets.count(f"aten.{name}") for name in ("clone", "relu", "sum")] == [1, 2, 2]
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     def random(x: Tensor) -> Tensor:
         return x + torch.rand_like(x)
@@ -164,6 +177,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         trace(random, torch.zeros(2))
     with pytest.raises(UnsupportedOperatorError, match="random"):
         trace(lambda x: x + torch.rand(2), torch.zeros(2))
+    with pytest.raises(NetworkError, match="side effects"):
+        trace(torch.linalg.inv, torch.zeros(2, 2))
     with pytest.raises(NetworkError, match="input_shape"):
         read_program(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Softplus()))
     with pytest.raises(NetworkError, match="no traced torch program"):

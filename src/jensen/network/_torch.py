@@ -202,7 +202,7 @@ def traced(exported: ExportedProgram) -> Traced:
     Raises
     ------
     NetworkError
-        If a weight holds no real numbers.
+        If a weight holds no real numbers, or an operator has side effects.
     """
     signature = exported.graph_signature
     constants: dict[str, torch.Tensor] = {}
@@ -212,8 +212,11 @@ def traced(exported: ExportedProgram) -> Traced:
         if spec.kind is InputKind.USER_INPUT:
             inputs.append(spec.arg.name)
             continue
-        target = spec.target
-        assert target is not None
+        if (target := spec.target) is None:
+            raise NetworkError(
+                "the model calls an operator with side effects (such as a check of its own that raises an "
+                "error, as in torch.linalg.inv), which is no function that can be judged; leave it out"
+            )
         source = exported.state_dict if target in exported.state_dict else exported.constants
         constants[spec.arg.name] = _weights(target, source[target])
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):

@@ -67,6 +67,7 @@ class _Builder:
             # Float64, because only shapes matter and constants of one dtype fit all others.
             meta = torch.empty(leaf.shape, dtype=torch.float64, device="meta")
             self.env[leaf.name] = _Symbol(leaf.name, meta)
+        self.computed: dict[tuple[str, str], _Symbol] = {}
         # The tensors are kept with their names, so that no later one gets the same identity.
         self.named = {id(value): (name, value) for name, value in traced.constants.items()}
 
@@ -119,11 +120,16 @@ class _Builder:
             args["indices"] = _positions(args["indices"])
         meta = self._shaped(node, args)
         stored = {key: self._argument(value, node.name, node.place) for key, value in args.items()}
+        # What is computed twice is one value: `x.relu() * x.relu()` is a square. No node overwrites another.
+        same = node.target, repr(sorted(stored.items()))
+        if same in self.computed:
+            return self.computed[same]
         shape = _shape(meta)
         if not self.traced.trusted:
             self.budget.spend(node.place, float(sum(m.numel() for m in _tensors(meta))))
         self.nodes.append(Node(node.name, node.target, stored, node.place, shape))
-        return _Symbol(node.name, meta)
+        self.computed[same] = _Symbol(node.name, meta)
+        return self.computed[same]
 
     def _shaped(self, node: lowered.Node, args: dict[str, Any]) -> Any:
         moved = _mapped(args, _on_meta)
