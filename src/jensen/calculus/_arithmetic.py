@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 from jensen.calculus._value import (
     DOWN,
     FOREIGN,
+    KEPT_BY_SUMS,
+    LOG_CONCAVE,
     LOG_CONVEX,
     NEGATIVE,
     POSITIVE,
+    ROOT_CONVEX,
     UP,
     VARIES,
     ZERO,
+    Bits,
     Flags,
     Value,
     claimed,
@@ -51,17 +55,16 @@ def total(a: Value, b: Value) -> Value:
     result = settled(Value((either & (NEGATIVE | POSITIVE)) | when(zero, ZERO), curvature))
     if a.logs is None and b.logs is None:
         return result
-    return claimed(result, a.logarithm & b.logarithm & LOG_CONVEX)
+    return claimed(result, a.logarithm & b.logarithm & (LOG_CONVEX | ROOT_CONVEX))
 
 
 def product(a: Value, b: Value) -> Value:
     """Multiply entry by entry, broadcast: linear in one factor where the other is constant."""
     result = bilinear(a, b, lambda x, y: x * y)
-    if a.varies.any() and b.varies.any():
-        # The logarithm of a product of two factors is a sum.
-        result = claimed(result, a.logarithm & b.logarithm)
-    elif a.logs is not None or b.logs is not None:
-        result = claimed(result, a.logarithm & b.logarithm)
+    if (a.varies.any() and b.varies.any()) or a.logs is not None or b.logs is not None:
+        # The logarithm of a product of two factors is a sum; its root allows for one that varies.
+        both = np.where(a.varies & b.varies, LOG_CONVEX | LOG_CONCAVE, LOG_CONVEX | LOG_CONCAVE | ROOT_CONVEX)
+        result = claimed(result, (a.logarithm & b.logarithm & both).astype(np.int8))
     return result
 
 
@@ -83,7 +86,14 @@ def summed(a: Value, add: Linear) -> Value:
     result = settled(Value(sign, curvature))
     if a.logs is None:
         return result
-    return claimed(result, when(~found(~has(a.logarithm, LOG_CONVEX)), LOG_CONVEX))
+    return claimed(result, kept(a, found))
+
+
+def kept(a: Value, found: Callable[[Flags], Flags]) -> Bits:
+    """Claim of results what holds of all entries that they are sums, maxima or norms of."""
+    claims = a.logarithm
+    parts = [when(~found(~has(claims, bit)), bit) for bit in KEPT_BY_SUMS]
+    return parts[0] | parts[1]
 
 
 def bilinear(a: Value, b: Value, times: Bilinear) -> Value:
@@ -118,10 +128,15 @@ def bilinear(a: Value, b: Value, times: Bilinear) -> Value:
     result = settled(Value(sign, curvature))
     if a.logs is None and b.logs is None:
         return result
-    # Products and sums of log-convex functions are log-convex.
-    a_fails, b_fails = ~has(a.logarithm, LOG_CONVEX), ~has(b.logarithm, LOG_CONVEX)
-    fails = hits((a_fails & a_there, b_there), (a_there, b_fails & b_there))
-    return claimed(result, when(~fails, LOG_CONVEX))
+    # Products of log-convex functions are log-convex; roots allow for one factor that varies.
+    claims = np.zeros(sign.shape, dtype=np.int8)
+    for bit in KEPT_BY_SUMS:
+        a_fails, b_fails = ~has(a.logarithm, bit), ~has(b.logarithm, bit)
+        fails = hits((a_fails & a_there, b_there), (a_there, b_fails & b_there))
+        if bit == ROOT_CONVEX:
+            fails |= hits((a.varies & a_there, b.varies & b_there))
+        claims |= when(~fails, bit)
+    return claimed(result, claims)
 
 
 class _Hits:

@@ -12,8 +12,11 @@ from jensen.calculus._value import (
     ANY_SIGN,
     DOWN,
     FOREIGN,
+    LOG_CONCAVE,
+    LOG_CONVEX,
     NEGATIVE,
     POSITIVE,
+    ROOT_CONVEX,
     SIGN_BITS,
     UP,
     VARIES,
@@ -80,6 +83,11 @@ class Atom:
     of_exp, log_of_exp : Shape, optional
         How f(exp(h)), and log f(exp(h)) for an f that is never negative on positive numbers, bend and move
         in h: what is known of f where the logarithm of its argument is convex or concave.
+    root : Atom, optional
+        The square root of f(x), on the part of its domain where f is not negative.
+    of_square, root_of_square : bool
+        Whether f(s^2), and the square root of f(s^2) for an f that is never negative on positive numbers,
+        are convex and non-decreasing in s >= 0: what is known of f where the root of its argument is convex.
     """
 
     name: str
@@ -91,6 +99,9 @@ class Atom:
     log: Shape | None = None
     of_exp: Shape | None = None
     log_of_exp: Shape | None = None
+    root: Atom | None = None
+    of_square: bool = False
+    root_of_square: bool = False
 
     def __post_init__(self) -> None:
         if self.domain not in _DOMAINS:
@@ -134,7 +145,7 @@ class Atom:
             signs |= when(here, self.sign_on(int(bits)))
             if shape.bend != "constant":
                 curvature |= np.where(here, composed(shape, argument.curvature), np.int8(0))
-        return self._with_logarithms(argument, Value(signs, curvature))
+        return self._with_roots(argument, self._with_logarithms(argument, Value(signs, curvature)))
 
     def _with_logarithms(self, argument: Value, result: Value) -> Value:
         """Add what follows from logarithms: of the argument, and of the function."""
@@ -144,13 +155,28 @@ class Atom:
         if self.log is not None:
             claims |= claims_of(composed(self.log, argument.curvature))
         logs = argument.logarithm
-        known, bends = logs != 0, bends_of(logs, argument.varies)
+        known, bends = has(logs, LOG_CONVEX | LOG_CONCAVE), bends_of(logs, argument.varies)
         if self.log_of_exp is not None:
             claims |= np.where(known, claims_of(composed(self.log_of_exp, bends)), np.int8(0))
         if self.of_exp is not None:
             found = composed(self.of_exp, bends) | ~(UP | DOWN)
             curvature = np.where(known, result.curvature & found, result.curvature).astype(np.int8)
             result = Value(result.sign, curvature)
+        return claimed(result, claims) if claims.any() else result
+
+    def _with_roots(self, argument: Value, result: Value) -> Value:
+        """Add what follows from square roots: of the function, and of the argument."""
+        claims = np.zeros(result.shape, dtype=np.int8)
+        if self.root is not None:
+            convex = ~has(self.root(argument).curvature, DOWN) & ~self.root.undefined(argument)
+            claims |= when(convex, ROOT_CONVEX)
+        if argument.logs is not None and (self.of_square or self.root_of_square):
+            known = has(argument.logarithm, ROOT_CONVEX)
+            if self.of_square:
+                curvature = np.where(known, result.curvature & ~DOWN, result.curvature).astype(np.int8)
+                result = Value(result.sign, curvature, result.logs)
+            if self.root_of_square:
+                claims |= when(known, ROOT_CONVEX)
         return claimed(result, claims) if claims.any() else result
 
 

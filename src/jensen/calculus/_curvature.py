@@ -16,6 +16,8 @@ from jensen.calculus._value import (
     AFFINE,
     ANY_SIGN,
     CONSTANT,
+    LOG_CONCAVE,
+    LOG_CONVEX,
     NEGATIVE,
     NONNEGATIVE,
     POSITIVE,
@@ -238,7 +240,9 @@ def _intermediate(
     signs = np.concatenate([v.sign.ravel() for v in parts])
     together = Value(signs, curvatures)
     shape = parts[0].shape if parts else ()
-    claims = np.concatenate([np.where(v.varies, v.logarithm, 3).ravel() for v in parts])
+    claims = np.concatenate(
+        [np.where(v.varies, v.logarithm & (LOG_CONVEX | LOG_CONCAVE), 3).ravel() for v in parts]
+    )
     common = int(np.bitwise_and.reduce(claims, initial=3)) if together.varies.any() else 0
     logarithm = ("", "log-convex", "log-concave", "log-affine")[common]
     return Intermediate(name, operator, place, shape, together.kind(), together.sign_name(), reads, logarithm)

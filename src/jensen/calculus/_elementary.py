@@ -27,8 +27,9 @@ _POSITIVE = dict.fromkeys(("negative", "zero", "positive"), "positive")
 _NONNEG = dict.fromkeys(("negative", "zero", "positive"), "nonneg")
 _FLAT = {"negative": "zero", "zero": "zero", "positive": "positive"}
 
-_RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT, log=_LOG_CAP_UP, log_of_exp=_LOG_SAME)
-_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME)
+_RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT, log=_LOG_CAP_UP, log_of_exp=_LOG_SAME, root_of_square=True)
+_ABS = Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME, root_of_square=True)
+_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME, root=_ABS, root_of_square=True)
 _EXP = Atom("exp", _UP, sign=_POSITIVE, log=_LOG_SAME, log_of_exp=_LOG_UP)
 _NOTHING = Atom("an operator with these arguments", _WILD)
 """Where nothing is known, for arguments out of the ordinary."""
@@ -66,14 +67,32 @@ def power(p: float) -> Atom:
         return Atom(name, _SAME, sign=_ODD, log_of_exp=_LOG_SAME)
     if p > 0 and p == int(p):
         if p % 2 == 0:
-            return Atom(name, _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME)
-        return Atom(name, _RISES, _UP, _CAP_UP, _ODD, log_of_exp=_LOG_SAME)
+            return Atom(
+                name,
+                _CUP,
+                _UP,
+                _DOWN,
+                _EVEN,
+                log_of_exp=_LOG_SAME,
+                root=_absolute_power(p / 2),
+                root_of_square=True,
+            )
+        root = power(p / 2)
+        return Atom(name, _RISES, _UP, _CAP_UP, _ODD, log_of_exp=_LOG_SAME, root=root, root_of_square=True)
     if p > 1:
-        return Atom(name, _UP, sign=_EVEN, domain="nonnegative", log_of_exp=_LOG_SAME)
+        half = power(p / 2) if p > 2 else None
+        return Atom(
+            name, _UP, sign=_EVEN, domain="nonnegative", log_of_exp=_LOG_SAME, root=half, root_of_square=True
+        )
     if p > 0:
-        return Atom(name, _CAP_UP, sign=_ODD, domain="nonnegative", log_of_exp=_LOG_SAME)
+        return Atom(name, _CAP_UP, sign=_ODD, domain="nonnegative", log_of_exp=_LOG_SAME, of_square=p >= 0.5)
     log = Shape("convex", "decreasing")
     return Atom(name, _DOWN, sign=_POSITIVE, domain="positive", log=log, log_of_exp=_LOG_OPPOSITE)
+
+
+def _absolute_power(p: float) -> Atom:
+    """|x|^p for a whole p >= 1."""
+    return _ABS if p == 1 else Atom(f"|x|^{p:g}", _CUP, _UP, _DOWN, _EVEN)
 
 
 def exponential(base: float) -> Atom:
@@ -161,7 +180,7 @@ _BUMPY = Atom("silu", _WILD, sign=_ODD)
 _TABLE: dict[str, Described] = {
     "relu": _RELU,
     "leaky_relu": _leaky_relu,
-    "abs": Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME),
+    "abs": _ABS,
     "square": _SQUARE,
     "sqrt": power(0.5),
     "rsqrt": power(-0.5),
@@ -187,6 +206,8 @@ _TABLE: dict[str, Described] = {
     "asinh": Atom("asinh", _RISES, _CAP_UP, _UP, _ODD),
     "sinh": Atom("sinh", _RISES, _UP, _CAP_UP, _ODD, log_of_exp=_LOG_UP),
     "cosh": Atom("cosh", _CUP, _UP, _DOWN, _POSITIVE, log=_CUP, log_of_exp=_LOG_UP),
+    "i0": Atom("i0", _CUP, _UP, _DOWN, _POSITIVE, log=_CUP, log_of_exp=_LOG_UP),
+    "lgamma": Atom("lgamma", _CUP, domain="positive"),
     "silu": _BUMPY,
     "gelu": Atom("gelu", _WILD, sign=_ODD),
     "mish": Atom("mish", _WILD, sign=_ODD),

@@ -149,12 +149,14 @@ def _addcmul(call: Call) -> Result:
 
 
 _SUMS = """sum mean cumsum trace avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d _adaptive_avg_pool2d"""
+    adaptive_avg_pool3d _adaptive_avg_pool2d upsample_linear1d upsample_bilinear2d upsample_trilinear3d"""
+"""Of nonnegative coefficients."""
 
 
 @rules(*_SUMS.split())
 def _sum(call: Call) -> Result:
-    value = call.value()
+    name = "input" if "input" in call.args else "self"
+    value = call.value(name)
     if call.get("divisor_override", 1) <= 0:
         return call.nothing_known()
     if call.node.packet in ("aten.sum", "aten.mean"):
@@ -165,7 +167,7 @@ def _sum(call: Call) -> Result:
     if call.node.packet in ("aten.sum", "aten.mean") and prod(shape) == value.sign.size:
         # Every sum has one term, of which all is kept that is known.
         return value.moved(lambda bits: bits.reshape(shape))
-    return summed(value, lambda x: np.asarray(run(call, {"self": torch.from_numpy(x)}).numpy()))
+    return summed(value, lambda x: np.asarray(run(call, {name: torch.from_numpy(x)}).numpy()))
 
 
 @rules("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")

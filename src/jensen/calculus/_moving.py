@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from jensen.calculus._arithmetic import Count, product, summed, total
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._value import ZERO, Bits, Value, chosen, constant
 from jensen.program._evaluate import applied
@@ -17,8 +19,12 @@ _PLAIN = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten 
     swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy expand_as view_as
     reshape_as repeat tile slice slice_copy select select_copy narrow index_select index split
     split_with_sizes chunk unsafe_split unsafe_chunk split_copy unbind cat concat concatenate stack
-    slice_scatter select_scatter flip roll gather diagonal reflection_pad1d reflection_pad2d
-    replication_pad1d replication_pad2d tril triu repeat_interleave as_strided_copy"""
+    flip roll gather diagonal reflection_pad1d reflection_pad2d
+    replication_pad1d replication_pad2d reflection_pad3d replication_pad3d unfold im2col diag diag_embed
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d pixel_shuffle pixel_unshuffle channel_shuffle
+    rot90 fliplr flipud embedding tril triu repeat_interleave as_strided_copy"""
+_WRITTEN = "slice_scatter select_scatter copy copy_"
+"""What writes into another tensor, and so into its dtype."""
 _SAME = """contiguous clone alias detach detach_ dropout dropout_ feature_dropout alpha_dropout
     lift_fresh_copy positive identity"""
 
@@ -50,7 +56,7 @@ def _bits(tensor: torch.Tensor) -> Bits:
 def move(call: Call, **changes: Any) -> Result:
     """Move signs and curvatures as the operator moves numbers."""
     args = {**call.args, **changes}
-    if any(_holds_value(args.get(name)) for name in ("index", "indices", "repeats")):
+    if any(_holds_value(args.get(name)) for name in ("index", "indices", "repeats", "mask")):
         return call.nothing_known()  # where entries go depends on other values
     kinds = {key: _described(v) if key in _HOLDERS else v for key, v in args.items()}
     signs = run(call, {key: _tensors(v, "sign") for key, v in kinds.items()})
@@ -66,7 +72,7 @@ def move(call: Call, **changes: Any) -> Result:
     )
 
 
-_HOLDERS = ("self", "src", "input", "tensors", "other")
+_HOLDERS = ("self", "src", "input", "tensors", "other", "source", "values", "value")
 """Arguments whose numbers end up in the result, even where they are integers."""
 
 
@@ -83,6 +89,44 @@ def _holds_value(given: Any) -> bool:
 @rules(*_PLAIN.split())
 def _move(call: Call) -> Result:
     return move(call)
+
+
+@rules(*_WRITTEN.split())
+def _write(call: Call) -> Result:
+    return move(call) if isinstance(call.args["self"], Value) else call.nothing_known()
+
+
+@rules("index_put", "_unsafe_index_put")
+def _put(call: Call) -> Result:
+    places = call.args.get("indices")
+    if not isinstance(call.args["self"], Value) or _holds_value(places):
+        return call.nothing_known()
+    if call.get("accumulate", False):
+        return added(call, "values")
+    ones = torch.ones(call.value("values").shape, dtype=torch.float64)
+    often = _add_up(call, "values", {"accumulate": True})(ones)
+    # Torch does not say what it writes where a place is named twice.
+    return move(call) if (often < 1.5).all() else call.nothing_known()
+
+
+@rules("scatter_add", "index_add")
+def _added(call: Call) -> Result:
+    if not isinstance(call.args["self"], Value) or _holds_value(call.args["index"]):
+        return call.nothing_known()
+    return added(call, "src" if "src" in call.args else "source")
+
+
+def added(call: Call, source: str) -> Value:
+    """Add the entries of one argument to places of another."""
+    add = _add_up(call, source, {"alpha": 1} if call.node.packet == "aten.index_add" else {})
+    scaled = product(call.value(source), constant(call.get("alpha", 1)))
+    return total(call.value(), summed(scaled, lambda flags: add(torch.from_numpy(flags))))
+
+
+def _add_up(call: Call, source: str, changes: dict[str, Any]) -> Callable[[torch.Tensor], Count]:
+    rest = {key: _tensors(value, "sign") for key, value in call.args.items()}
+    rest |= {"self": torch.zeros(call.value().shape, dtype=torch.float64), **changes}
+    return lambda entries: np.asarray(run(call, {**rest, source: entries}).numpy())
 
 
 @rules(*_SAME.split())

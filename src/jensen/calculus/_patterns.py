@@ -12,7 +12,20 @@ from jensen.calculus._atom import Atom, Shape
 from jensen.calculus._call import Call
 from jensen.calculus._definite import MOST_ROWS, is_semidefinite
 from jensen.calculus._several import any_bit, applied_atom, log_convex, with_bend
-from jensen.calculus._value import DOWN, NEGATIVE, NONNEGATIVE, POSITIVE, UP, ZERO, Flags, Value, has, when
+from jensen.calculus._value import (
+    DOWN,
+    NEGATIVE,
+    NONNEGATIVE,
+    POSITIVE,
+    ROOT_CONVEX,
+    UP,
+    ZERO,
+    Flags,
+    Value,
+    claimed,
+    has,
+    when,
+)
 from jensen.network import FloatArray
 from jensen.program import Name, Node
 
@@ -128,4 +141,5 @@ def _form(value: Value, matrix: FloatArray, call: Call) -> Value | None:
     keep = call.node.packet == "aten.sum" and bool(call.get("keepdim", False))
     bits = any_bit(value, lambda flags: np.asarray(flags.any(axis=-1, keepdims=keep)))
     result = Value(np.full(bits.shape, NONNEGATIVE, dtype=np.int8), with_bend(bits, UP))
-    return result if upright else negative(result)
+    # The root of x' P x is a norm of x.
+    return claimed(result, np.full(bits.shape, ROOT_CONVEX, dtype=np.int8)) if upright else negative(result)

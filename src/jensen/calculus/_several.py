@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 import torch
 
-from jensen.calculus._arithmetic import negative, product, summed, total
+from jensen.calculus._arithmetic import kept, negative, total
 from jensen.calculus._atom import Atom
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import exponential, huber, power, sloped, square
@@ -22,6 +22,7 @@ from jensen.calculus._value import (
     NONNEGATIVE,
     NONPOSITIVE,
     POSITIVE,
+    ROOT_CONVEX,
     UP,
     VARIES,
     ZERO,
@@ -61,10 +62,11 @@ def largest(value: Value, found: Any_) -> Value:
 
 
 def log_convex(value: Value, result: Value, found: Any_) -> Value:
-    """Claim that results are log-convex where all entries are that they are made of."""
-    if value.logs is None:
-        return result
-    return claimed(result, when(~found(~has(value.logarithm, LOG_CONVEX)), LOG_CONVEX))
+    """Claim that results are log-convex, or have convex roots, where all entries do that they are made of.
+
+    The root of a norm of order p is the norm of order 2 p of the roots.
+    """
+    return result if value.logs is None else claimed(result, kept(value, found))
 
 
 def with_bend(curvature: Bits, bend: int) -> Bits:
@@ -95,12 +97,12 @@ def minimum(a: Value, b: Value) -> Value:
     return negative(maximum(negative(a), negative(b)))
 
 
-@rules("maximum")
+@rules("maximum", "fmax")
 def _maximum(call: Call) -> Result:
     return maximum(call.value("self"), call.value("other"))
 
 
-@rules("minimum")
+@rules("minimum", "fmin")
 def _minimum(call: Call) -> Result:
     return minimum(call.value("self"), call.value("other"))
 
@@ -178,14 +180,16 @@ def _pow(call: Call) -> Result:
     return call.nothing_known()
 
 
-@rules("var")
+@rules("var", "std")
 def _var(call: Call) -> Result:
-    """Compute the squared norm of what is left when the mean, a linear map, is taken away."""
+    """Compute the squared norm of what is left when the mean, a linear map, is taken away; or its root."""
     value = call.value()
     if (value.curvature & (UP | DOWN)).any():
         return call.nothing_known()
     curvature = with_bend(any_bit(value, _along(call)), UP)
-    return Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
+    square = Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
+    result = claimed(square, np.full(curvature.shape, ROOT_CONVEX, dtype=np.int8))
+    return applied_atom(call, power(0.5), result) if call.node.packet == "aten.std" else result
 
 
 @rules("gt", "ge", "lt", "le", "eq", "ne", "greater", "less", "greater_equal", "less_equal", "sign", "argmax")
@@ -261,46 +265,47 @@ def _norm(call: Call) -> Result:
     return log_convex(call.value(), result, found)
 
 
-def _reduced(call: Call, losses: Value) -> Value:
-    """Reduce losses as torch does: 0 not at all, 1 by their mean, 2 by their sum."""
-    if call.get("reduction", 1) == 0:
-        return losses
-    return summed(losses, lambda x: np.asarray(x.sum()))
-
-
-@rules("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+@rules("hypot", "dist")
 def _distance(call: Call) -> Result:
-    difference = total(call.value("self"), negative(call.value("target")))
-    return _reduced(call, (square() if "mse" in call.node.packet else huber())(difference))
-
-
-@rules("binary_cross_entropy_with_logits")
-def _logistic(call: Call) -> Result:
-    """log(1 + exp(x)) - target * x, for targets that are constant."""
-    if call.get("pos_weight") is not None:
+    """Take a norm: of two numbers, entry by entry, or of the difference of two tensors."""
+    a, b = call.value("self"), call.value("other")
+    if call.node.packet == "aten.hypot":
+        return applied_atom(call, power(0.5), total(square()(a), square()(b)))
+    if not float(call.get("p", 2)) >= 1:
         return call.nothing_known()
-    x = call.value("self")
-    losses = total(_SOFTPLUS(x), negative(product(call.value("target"), x)))
-    if (weight := call.optional("weight")) is not None:
-        losses = product(losses, weight)
-    return _reduced(call, losses)
+    size = huber()(total(a, negative(b)))
+    curvature = with_bend(any_bit(size, lambda flags: np.asarray(flags.any())), UP)
+    return Value(np.full((), NONNEGATIVE, dtype=np.int8), curvature)
 
 
-_SOFTPLUS = Atom("softplus", exponential(2.0).everywhere, sign=exponential(2.0).sign)
+@rules("cummax", "cummin")
+def _running(call: Call) -> Result:
+    axis, value = call.get("dim"), call.value()
+
+    def found(flags: Flags) -> Flags:
+        return np.asarray(np.logical_or.accumulate(flags, axis=axis))
+
+    if call.node.packet == "aten.cummax":
+        return largest(value, found), None
+    return negative(largest(negative(value), found)), None
 
 
-@rules("cross_entropy_loss")
-def _cross_entropy(call: Call) -> Result:
-    """log-sum-exp minus the entry of the class, for classes that are constant."""
-    x, target = call.value("self"), call.args.get("target")
-    if not isinstance(target, np.ndarray) or call.get("label_smoothing", 0.0) != 0:
-        return call.nothing_known()
-    if call.get("weight") is not None and has(call.value("weight").sign, NEGATIVE).any():
-        return call.nothing_known()
-    axis = 0 if x.sign.ndim == 1 else 1
-    classes = np.expand_dims(np.clip(target, 0, x.shape[axis] - 1), axis)
-    chosen = x.moved(lambda bits: np.take_along_axis(bits, classes, axis).squeeze(axis))
-    spread = log_sum_exp(x, lambda flags: np.asarray(flags.any(axis=axis)))
-    curvature = total(spread, negative(chosen)).curvature
-    losses = Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
-    return _reduced(call, losses)
+@rules("prod", "cumprod")
+def _product(call: Call) -> Result:
+    """Multiply entries that are never negative: their logarithms are added."""
+    value, result, axis = call.value(), call.nothing_known(), call.get("dim")
+    assert isinstance(result, Value)
+
+    def running(flags: Flags) -> Flags:
+        return np.asarray(np.logical_or.accumulate(flags, axis=axis))
+
+    found = running if call.node.packet == "aten.cumprod" else _along(call)
+    if found(has(value.sign, NEGATIVE)).any():
+        return result
+    sign = when(~found(value.zero), POSITIVE) | when(found(has(value.sign, ZERO)), ZERO)
+    claims = when(~found(~has(value.logarithm, LOG_CONVEX)), LOG_CONVEX)
+    claims |= when(~found(~has(value.logarithm, LOG_CONCAVE)), LOG_CONCAVE)
+    varies = when(found(value.varies), VARIES | UP | DOWN) | when(
+        found(has(value.curvature, FOREIGN)), FOREIGN
+    )
+    return claimed(Value(sign, varies), claims)

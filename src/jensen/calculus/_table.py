@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from jensen.calculus import _linear, _moving, _several
+from jensen.calculus import _linear, _losses, _moving, _several
 from jensen.calculus._atom import ATOMS
 from jensen.calculus._call import Rule
 from jensen.calculus._elementary import BUILT_IN
 
-RULES: dict[str, Rule] = {**_moving.rules, **_linear.rules, **_several.rules}
+RULES: dict[str, Rule] = {**_moving.rules, **_linear.rules, **_several.rules, **_losses.rules}
 """Rules of the operators that are no functions of one number, by their packets."""
 
 

@@ -2,8 +2,8 @@
 
 A sign is the set of signs that an entry may have; a curvature is the set of ways in which it may bend. Both
 only ever err upwards, and the union of sets is a bitwise or, so that nothing here depends on rounding. How
-the logarithm of an entry bends is a set of claims instead, which only ever errs downwards: a rule that says
-nothing about logarithms claims nothing.
+the logarithm of an entry bends, and whether its square root is convex, is a set of claims instead, which only
+ever errs downwards: a rule that says nothing about logarithms and roots claims nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ UP, DOWN, VARIES, FOREIGN = 1, 2, 4, 8
 """May bend upwards, may bend downwards, depends on a chosen variable, depends on another sample."""
 CONSTANT, AFFINE, CONVEX, CONCAVE, UNKNOWN = 0, VARIES, VARIES | UP, VARIES | DOWN, VARIES | UP | DOWN
 
-LOG_CONVEX, LOG_CONCAVE = 1, 2
-"""Claims about an entry that is never negative: its logarithm (-inf at zero) is convex, is concave."""
+LOG_CONVEX, LOG_CONCAVE, ROOT_CONVEX = 1, 2, 4
+"""Claims about an entry that is never negative: its logarithm (-inf at zero) is convex, is concave; its
+square root is convex. What is log-convex has a log-convex root, which is convex."""
+KEPT_BY_SUMS = LOG_CONVEX, ROOT_CONVEX
+"""Sums of log-convex functions are log-convex, and the root of a sum is the norm of the roots."""
 
 SIGN_NAMES = {
     0: "empty",
@@ -51,7 +54,7 @@ class Value:
     sign, curvature : int8 arrays of one shape
         Sets of bits, see this module's constants.
     logs : int8 array of that shape, or None
-        Claims about logarithms; None where nothing is claimed beyond what sign and curvature tell.
+        Claims about logarithms and roots; None where nothing is claimed beyond what sign and curvature tell.
     """
 
     sign: Bits
@@ -80,7 +83,7 @@ class Value:
 
     @property
     def logarithm(self) -> Bits:
-        """How the logarithm bends: as claimed, and as sign and curvature tell.
+        """How the logarithm and the root bend: as claimed, and as sign and curvature tell.
 
         What is constant and nonnegative is both log-convex and log-concave; what is concave and nonnegative
         is log-concave.
@@ -88,7 +91,9 @@ class Value:
         nonnegative = ~has(self.sign, NEGATIVE)
         claims = when(nonnegative & ~self.varies, LOG_CONVEX)
         claims |= when(nonnegative & (~self.varies | ~has(self.curvature, UP)), LOG_CONCAVE)
-        return claims if self.logs is None else claims | self.logs
+        if self.logs is not None:
+            claims = claims | self.logs
+        return claims | when(has(claims, LOG_CONVEX), ROOT_CONVEX)
 
     def broadcast(self, shape: tuple[int, ...]) -> Value:
         """Broadcast to a shape."""
@@ -156,10 +161,10 @@ def settled(value: Value) -> Value:
 
 
 def claimed(value: Value, logs: Bits) -> Value:
-    """Claim something of logarithms: what is log-convex is convex; what has one is not negative."""
+    """Claim something of logarithms and roots: what has one is not negative, and convex where that is."""
     before = logs if value.logs is None else logs | value.logs
-    sign = np.where(has(before, LOG_CONVEX | LOG_CONCAVE), value.sign & ~NEGATIVE, value.sign)
-    curvature = np.where(has(before, LOG_CONVEX), value.curvature & ~DOWN, value.curvature)
+    sign = np.where(before != 0, value.sign & ~NEGATIVE, value.sign)
+    curvature = np.where(has(before, LOG_CONVEX | ROOT_CONVEX), value.curvature & ~DOWN, value.curvature)
     return Value(sign.astype(np.int8), curvature.astype(np.int8), before)
 
 
