@@ -242,8 +242,8 @@ def main() -> int:
     used = sum(case.trials.used for case in cases)
     dismissed = sum(case.trials.dismissed for case in cases)
     print(
-        f"\nseed {args.seed}, {len(cases)} programs, {used:,} trials in all, {dismissed} suspects dismissed by "
-        f"exact arithmetic, {time.perf_counter() - began:.0f} s"
+        f"\nseed {args.seed}, {len(cases)} programs, {used:,} trials in all, {dismissed} suspects dismissed "
+        f"by exact arithmetic, {time.perf_counter() - began:.0f} s"
     )
     return int(any(case.refuted(case.ours) for case in cases))
 
