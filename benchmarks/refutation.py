@@ -72,8 +72,8 @@ def _bumped(d: int, width: float) -> Callable[[Tensor], Tensor]:
     return function
 
 
-def _nearly_convex(sizes: tuple[int, ...], negative: float) -> nn.Module:
-    """Make a softplus network whose later weights are nonnegative, but for one."""
+def _nearly_convex(sizes: tuple[int, ...], negative: float, everywhere: bool) -> nn.Module:
+    """Make a softplus network with nonnegative later weights, but for one, or for all of one unit."""
     layers: list[nn.Module] = []
     for number, (a, b) in enumerate(pairwise(sizes)):
         layer = nn.Linear(a, b)
@@ -82,7 +82,7 @@ def _nearly_convex(sizes: tuple[int, ...], negative: float) -> nn.Module:
                 layer.weight.abs_()
         layers += [layer, nn.Softplus()]
     with torch.no_grad():
-        layers[2].get_parameter("weight")[0, 0] = -negative
+        layers[2].get_parameter("weight")[slice(None) if everywhere else 0, 0] = -negative
     return nn.Sequential(*layers[:-1])
 
 
@@ -114,11 +114,17 @@ def cases() -> Iterator[Case]:
     yield Case(
         "free MLP 100-32-32, softplus + 0.1 x^2", SkipMLP(100, (32, 32), "softplus", quadratic=0.1), 100
     )
-    yield Case("free MLP 10-16-16, softplus + x^2", SkipMLP(10, (16, 16), "softplus", quadratic=1.0), 10)
+    yield Case(
+        "seems convex: free MLP 10-16-16, softplus + x^2",
+        SkipMLP(10, (16, 16), "softplus", quadratic=1.0),
+        10,
+    )
     for sizes in ((2, 8, 8, 1), (10, 32, 32, 1), (50, 64, 64, 1)):
         for negative in (0.5, 0.05, 0.005):
-            name = f"ICNN {'-'.join(map(str, sizes))}, softplus, a weight of -{negative:g}"
-            yield Case(name, _nearly_convex(sizes, negative), sizes[0])
+            name = f"ICNN {'-'.join(map(str, sizes))}, a unit's weights {-negative:g}"
+            yield Case(name, _nearly_convex(sizes, negative, everywhere=True), sizes[0])
+    one = _nearly_convex((2, 8, 8, 1), 0.005, everywhere=False)
+    yield Case("seems convex: ICNN 2-8-8-1, a weight of -0.005", one, 2)
     for d in (1, 10, 100):
         wells = Written(lambda x: (x.square() - 1).square().sum(1), d)
         yield Case(f"wells (x^2 - 1)^2, d = {d}", wells, d)
@@ -166,7 +172,7 @@ def _broken_conv() -> nn.Module:
         for name, value in model.named_parameters():
             if name.endswith("weight") and not name.startswith("0"):
                 value.abs_()
-        model.get_parameter("2.weight")[0] = -1.0
+        model.get_parameter("2.weight")[:, 0] = -1.0
     return model
 
 
@@ -198,7 +204,7 @@ def main() -> None:
             print(f"| {case.name} | {type(error).__name__}: {error} | | |", flush=True)
             continue
         seconds = perf_counter() - began
-        total += not case.name.startswith("convex")
+        total += "convex:" not in case.name
         proved += verdict.kind == "not_convex"
         by = f"{float(verdict.witness.violation):.2g}" if verdict.witness is not None else ""
         print(f"| {case.name} | {verdict.kind} | {by} | {seconds:.2f} |", flush=True)

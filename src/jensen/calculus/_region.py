@@ -121,7 +121,7 @@ class Region:
             for _ in range(3):
                 step = self.along(rng.standard_normal(self._walkers.shape))
                 step *= rng.choice(_SCALES, (_WALKERS, 1)) / _lengths(step)
-                step *= rng.uniform(0, 1, (_WALKERS, 1)) * self._reach(self._walkers, step, 10.0)[:, None]
+                step *= rng.uniform(0, 1, (_WALKERS, 1)) * self.reach(self._walkers, step, 10.0)[:, None]
                 self._walkers = self._walkers + step
             found.append(self._walkers)
         return np.concatenate(found)[:n]
@@ -161,11 +161,11 @@ class Region:
         """Go from points of the domain along steps, as far as the domain reaches."""
         if self.hull is None:
             return np.clip(x + step, self.lo, self.hi)
-        return np.asarray(x + step * self._reach(x, step, 1.0)[:, None])
+        return np.asarray(x + step * self.reach(x, step, 1.0)[:, None])
 
     def shortened(self, m: FloatArray, s: FloatArray) -> FloatArray:
         """Shorten half segments, so that m - s and m + s lie in the domain."""
-        both = np.minimum(self._reach(m, s, 1.0), self._reach(m, -s, 1.0))
+        both = np.minimum(self.reach(m, s, 1.0), self.reach(m, -s, 1.0))
         return np.asarray(s * both[:, None])
 
     def clipped(self, m: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -176,7 +176,7 @@ class Region:
         x, y = np.where(self.moving, x, m), np.where(self.moving, y, m)
         return (x + y) / 2, (y - x) / 2
 
-    def _reach(self, x: FloatArray, step: FloatArray, most: float) -> FloatArray:
+    def reach(self, x: FloatArray, step: FloatArray, most: float) -> FloatArray:
         """Largest t <= most with x + t step in the domain, a little less where a border is met."""
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(step > 0, self.hi - x, self.lo - x) / step

@@ -22,6 +22,12 @@ _BEST = 8
 _ASCENTS = 12
 _MOST_DENSE = 256
 """Directions up to which all second derivatives are computed."""
+_LINES = (0.3, 3.0, 30.0, 300.0)
+"""How far lines go to either side."""
+_ON_LINE = 65
+_HUGE = 1e300
+_RISING = 0.01
+"""Part by which a second difference must have risen for ascent to go on in the next round."""
 _LANCZOS = 48
 _SCALES = (1e-4, 1e-2, 0.3)
 """Distances over which gradients are compared: the largest sees kinks too."""
@@ -56,8 +62,14 @@ class Segments:
     @classmethod
     def of(cls, function: ManyPoints, m: FloatArray, s: FloatArray) -> Segments:
         """Evaluate segments; those that have no length, or no finite values, violate nothing."""
-        n = len(m)
-        fm, fx, fy = function.values(np.concatenate([m, m - s, m + s])).reshape(3, n)
+        values = function.values(np.concatenate([m, m - s, m + s])).reshape(3, len(m))
+        return cls.compared(m, s, *values)
+
+    @classmethod
+    def compared(
+        cls, m: FloatArray, s: FloatArray, fm: FloatArray, fx: FloatArray, fy: FloatArray
+    ) -> Segments:
+        """Compare values in the middles and at both ends."""
         gap, size = fm - (fx + fy) / 2, np.abs(fm) + np.abs(fx) + np.abs(fy)
         part = np.where(size > 0, gap / np.maximum(size, 1e-300), 0.0)
         good = np.isfinite(gap) & (s != 0).any(axis=1)
@@ -78,6 +90,8 @@ class Finder:
     ) -> None:
         self.function, self.region, self.rng, self.deadline = function, region, rng, deadline
         self.number, self.count = 0, 4
+        self.kept: Segments | None = None
+        """Those of the last round that ascent still improved."""
 
     def round(self, prove: Callable[[Segments], bool]) -> bool:
         """Look at some segments and improve the best; say whether the search is over, as `prove` tells."""
@@ -85,33 +99,53 @@ class Finder:
         m = self.region.points(self.rng, self.count)
         if not self.number:
             m[0] = self.region.moved(m[:1], -m[:1])[0]  # the origin, or what is near it
-        segments = self.segments(*self.region.clipped(m, self.region.steps(self.rng, self.count)))
-        if self.clear(segments) and prove(segments):
+        drawn = Segments.of(self.function, *self.region.clipped(m, self.region.steps(self.rng, self.count)))
+        if clear(drawn) and prove(drawn):
             return True
-        # One start is where the function bends down most, the others are anywhere.
-        order = np.argsort(-segments.bent())
-        starts = m[[int(order[0]), *self.rng.integers(0, len(m), 3).tolist()]]
-        starts = starts[: max(1, min(4, self.count // 4))]
-        curved = self.along_curvature(starts, _SCALES[self.number % len(_SCALES)])
-        if self.clear(curved) and prove(curved):
+        # Where it bends down most, where ascent came from, and anywhere.
+        starts = [m[np.argmax(drawn.bent())][None], m[self.rng.integers(0, len(m), 2)]]
+        starts += [] if self.kept is None else [self.kept.m[:2]]
+        points = np.concatenate(starts) if self.count > 4 else starts[0]
+        curved = self.along_curvature(points, _SCALES[self.number % len(_SCALES)])
+        if clear(curved) and prove(curved):
             return True
-        both = _joined([segments, curved])
-        clearest = np.argsort(-both.part)[: _BEST // 2]
-        bent = np.argsort(-both.bent())[: _BEST // 2]
-        better = self.ascended(both.take(np.unique(np.concatenate([clearest, bent]))))
+        lines = self.along_lines(m[: max(1, self.count // 4)])
+        if clear(lines) and prove(lines):
+            return True
+        found = joined([drawn, curved, lines, *([] if self.kept is None else [self.kept])])
+        chosen = [np.argsort(-found.part)[: _BEST // 4], np.argsort(-found.bent())[: _BEST // 2]]
+        chosen += [np.arange(len(found) - (0 if self.kept is None else len(self.kept)), len(found))]
+        before = found.take(np.unique(np.concatenate(chosen)))
+        better = self.ascended(before)
         if prove(better):
             return True
+        was = np.nan_to_num(before.bent(), neginf=-_HUGE)
+        rising = np.flatnonzero(better.bent() > was + _RISING * np.abs(was))
+        self.kept = better.take(rising[np.argsort(-better.bent()[rising])[: _BEST // 2]])
         self.number += 1
         if perf_counter() - began < _ROUND_SECONDS:
             self.count = min(2 * self.count, _MOST_POINTS)
         return False
 
-    def clear(self, segments: Segments) -> bool:
-        return bool(len(segments)) and float(segments.part.max()) > _CLEAR
-
-    def segments(self, m: FloatArray, s: FloatArray) -> Segments:
-        """Evaluate segments."""
-        return Segments.of(self.function, m, s)
+    def along_lines(self, m: FloatArray) -> Segments:
+        """Compare neighbours on long lines, which cross what is too narrow or too far for a random point."""
+        n, region = len(m), self.region
+        u = region.steps(self.rng, n)
+        u /= norms(u)
+        length = self.rng.choice(_LINES, (n, 1))
+        low, high = (region.reach(m, sign * length * u, 1.0)[:, None] * length for sign in (-1, 1))
+        step = (high + low) / (_ON_LINE - 1)
+        t = step * np.arange(_ON_LINE) - low
+        points = m[:, None] + t[:, :, None] * u[:, None]
+        values = self.function.values(points.reshape(-1, m.shape[1])).reshape(n, _ON_LINE)
+        found = []
+        for k in (1, 2, 4, 8, 16):
+            fm, fx, fy = values[:, k:-k], values[:, : -2 * k], values[:, 2 * k :]
+            halves = np.repeat(k * step * u, fm.shape[1], axis=0)
+            middles = points[:, k:-k].reshape(-1, m.shape[1])
+            every = Segments.compared(middles, halves, fm.ravel(), fx.ravel(), fy.ravel())
+            found.append(every.take(np.unique([np.argmax(every.part), np.argmax(every.bent())])))
+        return joined(found)
 
     def along_curvature(self, m: FloatArray, scale: float) -> Segments:
         """Find segments along the direction in which the function bends down most."""
@@ -119,7 +153,7 @@ class Finder:
         n = len(_HALVES)
         middles, halves = np.repeat(m, n, axis=0), np.repeat(directions, n, axis=0)
         halves *= np.tile(_HALVES, len(m))[:, None]
-        return self.segments(middles, self.region.shortened(middles, halves))
+        return Segments.of(self.function, middles, self.region.shortened(middles, halves))
 
     def directions(self, m: FloatArray, scale: float) -> FloatArray:
         """Find unit vectors along which second derivatives are least, one for each point."""
@@ -139,12 +173,12 @@ class Finder:
         """Multiply second derivatives at points by unit vectors, by differences of gradients."""
         d = self.region.shortened(m, scale * v)
         ends = self.function.gradients(np.concatenate([m + d, m - d]))
-        return self.region.across((ends[: len(m)] - ends[len(m) :]) / (2 * _norms(d)))
+        return self.region.across((ends[: len(m)] - ends[len(m) :]) / (2 * norms(d)))
 
     def lanczos(self, m: FloatArray, scale: float) -> FloatArray:
         """Lanczos's method with full orthogonalisation, at several points at once."""
         start = self.region.across(self.rng.standard_normal(m.shape))
-        basis = [start / _norms(start)]
+        basis = [start / norms(start)]
         alphas: list[FloatArray] = []
         betas: list[FloatArray] = []
         for _ in range(min(_LANCZOS, self.region.dimension)):
@@ -156,7 +190,7 @@ class Finder:
             betas.append(np.linalg.norm(w, axis=1))
             if perf_counter() > self.deadline or not betas[-1].all():
                 break
-            basis.append(w / _norms(w))
+            basis.append(w / norms(w))
         k = len(alphas)
         matrices = np.zeros((len(m), k, k))
         for i in range(k):
@@ -165,28 +199,28 @@ class Finder:
                 matrices[:, i, i + 1] = matrices[:, i + 1, i] = betas[i]
         least = np.linalg.eigh(matrices)[1][:, :, 0]
         lowest = np.einsum("nk,knd->nd", least, np.array(basis[:k]))
-        return np.asarray(lowest / _norms(lowest))
+        return np.asarray(lowest / norms(lowest))
 
     def ascended(self, segments: Segments) -> Segments:
         """Climb from segments, each with a step size of its own."""
         rate = np.full((len(segments), 1), 0.3)
         for _ in range(_ASCENTS):
-            if self.clear(segments) or perf_counter() > self.deadline:
+            if clear(segments) or perf_counter() > self.deadline:
                 break
             m, s = segments.m, segments.s
-            n, length = len(m), _norms(s)
+            n, length = len(m), norms(s)
             at_m, at_x, at_y = np.split(
                 self.function.gradients(np.concatenate([m, m - s, m + s])), [n, 2 * n]
             )
             by_m = self.region.along(at_m - (at_x + at_y) / 2)
             by_s = self.region.across((at_x - at_y) / 2)
-            grown = s + rate * length * by_s / _norms(by_s)
+            grown = s + rate * length * by_s / norms(by_s)
             violated = (segments.gap > 0)[:, None]
             # While nothing is violated the length is kept, lest the second difference fade with it.
-            grown = np.where(violated, grown, grown * length / _norms(grown))
+            grown = np.where(violated, grown, grown * length / norms(grown))
             reach = np.maximum(length, 0.1)
-            centre = self.region.moved(m, rate * reach * by_m / _norms(by_m))
-            tried = self.segments(centre, self.region.shortened(centre, grown))
+            centre = self.region.moved(m, rate * reach * by_m / norms(by_m))
+            tried = Segments.of(self.function, centre, self.region.shortened(centre, grown))
             rising = np.where(violated[:, 0], tried.part > segments.part, tried.bent() > segments.bent())
             rate = np.where(rising[:, None], 1.5 * rate, 0.3 * rate)
             segments = Segments(
@@ -198,11 +232,16 @@ class Finder:
         return segments
 
 
-def _joined(parts: list[Segments]) -> Segments:
+def clear(segments: Segments) -> bool:
+    """Whether there is a violation that needs no further ascent."""
+    return bool(len(segments)) and float(segments.part.max()) > _CLEAR
+
+
+def joined(parts: list[Segments]) -> Segments:
     return Segments(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("m", "s", "gap", "part"))
     )
 
 
-def _norms(rows: FloatArray) -> FloatArray:
+def norms(rows: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300))
