@@ -155,12 +155,24 @@ class Cubed(nn.Module):
 def test_a_domain_gives_signs() -> None:
     assert jensen.check(Cubed()).kind == "not_convex"
     verdict = jensen.check(Cubed(), jensen.Box(0, 1))
-    assert verdict.kind == "convex_rules"  # the verifier knows even powers only
-    assert verdict.certificate is None
-    assert "no certificate" in verdict.reason
-    assert jensen.check(Cubed(), jensen.Box(0, 1), exact=True).kind == "unknown"
-    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0]), wrt=(0,)).kind == "convex_rules"
+    assert verdict.kind == "convex"
+    assert verdict.certificate is not None
+    assert jensen.verify(verdict.certificate, Cubed()).verdict == "convex"
+    assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0]), wrt=(0,)).kind == "convex"
     assert jensen.check(Cubed(), jensen.Box([0, -1], [1, 0])).kind == "not_convex"
+
+
+def test_what_the_verifier_does_not_know_has_no_certificate() -> None:
+    class Cumulative(nn.Module):
+        in_features = 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.logcumsumexp(x, 1)[:, 1]
+
+    verdict = jensen.check(Cumulative())
+    assert (verdict.kind, verdict.certificate) == ("convex_rules", None)
+    assert "no certificate" in verdict.reason
+    assert jensen.check(Cumulative(), exact=True).kind == "unknown"
 
 
 def test_exact_false_makes_no_certificate() -> None:
@@ -180,7 +192,8 @@ def test_what_is_not_everywhere_defined_is_not_called_convex() -> None:
     verdict = jensen.check(Log())
     assert verdict.kind == "unknown"
     assert "positive" in verdict.reason
-    assert jensen.check(Log(), jensen.Box(1, 2)).kind == "convex_rules"
+    assert jensen.check(Log(), jensen.Box(1, 2)).kind == "convex"
+    assert jensen.check(Log(), jensen.Box(0, 2)).kind == "unknown"
 
 
 def test_concave_is_not_convex() -> None:

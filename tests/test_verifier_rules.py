@@ -15,7 +15,7 @@ from jensen.calculus import decide
 from jensen.errors import CertificateError
 from jensen.program import Program, read_program
 from jensen.verifier import replay_rules
-from jensen.verifier._rules import _RULES
+from jensen.verifier.rules._replay import RULES
 
 TRIALS = 200
 LENGTH = 7
@@ -34,7 +34,7 @@ def test_what_is_proved_is_never_refuted() -> None:
     told = 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
-        steps, weights = random_recipe(rng, LENGTH, _RULES), random_weights(rng, LENGTH)
+        steps, weights = random_recipe(rng, LENGTH, RULES), random_weights(rng, LENGTH)
         low = (-np.inf, 0.0)[int(rng.integers(2))]
         domain = jensen.Box(low, np.inf)
         x, y, p = rng.standard_normal((3, TRIALS, WIDTH)) * rng.choice([0.3, 1.0, 3.0], (1, TRIALS, 1))

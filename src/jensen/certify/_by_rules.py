@@ -123,11 +123,14 @@ def check_program(
     left = len(program.nodes) - settled
     stages = [StageReport("rules", perf_counter() - began, settled, left, {"curvature": answer.kind})]
     if not answer.convex:
+        left_seconds = max(asked.seconds - (perf_counter() - began), 0.0)
         began = perf_counter()
         try:
-            witness = find_violation(
-                program, arguments, asked.domain, wrt, answer.output, asked.seed, asked.seconds
+            found = find_violation(
+                program, arguments, asked.domain, wrt, answer.output, asked.seed, left_seconds
             )
+            witness = found.witness
+            reason = "; ".join(part for part in (reason, found.evidence) if part)
         except KeyboardInterrupt:
             reason = "interrupted"
         stages.append(StageReport("falsify", perf_counter() - began, 0, left))

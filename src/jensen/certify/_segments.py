@@ -1,26 +1,42 @@
-"""Search for three points at which a smooth program violates Jensen's inequality, proved by enclosures."""
+"""Three points at which a program violates Jensen's inequality, as `check` asks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, prod
-from time import perf_counter
+from math import inf, isinf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jensen.certify._exact_domain import ExactDomain
 from jensen.certify._verdict import Witness
-from jensen.errors import CertificateError, NetworkError
+from jensen.errors import NetworkError
 from jensen.network import Domain
-from jensen.program import Name, Program
-from jensen.verifier import enclosure
+from jensen.program import Program
 
 _SECONDS = 1.0
-_ROUNDS = 400
-_TRIED = 3
-_MOST_PRODUCTS = 1 << 21
-"""Products of numbers beyond which enclosing a value takes longer than a user waits."""
+"""What a search takes where the user set no limit."""
+_PROOF_SECONDS = 60.0
+"""What a proof of a violation that was seen may take where the user set no limit."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for a violation ended with.
+
+    Attributes
+    ----------
+    witness : Witness or None
+        Its points hold the entries of all inputs, one input after the other; fx and fy are upper bounds and
+        fm is a lower bound of the real function.
+    evidence : str
+        What was seen in float64 and could not be proved; empty if nothing was.
+    """
+
+    witness: Witness | None
+    evidence: str = ""
 
 
 def find_violation(
@@ -30,107 +46,101 @@ def find_violation(
     wrt: Sequence[int] | None,
     output: int,
     seed: int,
-    seconds: float = _SECONDS,
-) -> Witness | None:
-    """Look at midpoints of random segments, and prove the worst.
+    seconds: float,
+) -> Found:
+    """Search as `jensen.refute` does, in the chosen inputs of one sample.
 
-    Returns
-    -------
-    Witness or None
-        Its points hold the entries of all inputs, one input after the other; fx and fy are upper bounds
-        and fm is a lower bound of the real function.
+    Parameters
+    ----------
+    program : Program
+    arguments, domain, wrt, output
+        The question, as of `jensen.check`.
+    seed : int
+    seconds : float
+        That are left, infinite if the user set no limit.
 
     Raises
     ------
     NetworkError
         If values depend on other samples of a batch.
+    DomainError
+        If the domain is empty.
     """
+    from jensen.calculus._region import Hull, Region
+    from jensen.calculus._violation import proof_cost, search
+
     sizes = [leaf.size for leaf in program.inputs]
     ends = np.cumsum([0, *sizes])
     asked = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in arguments])
-    moving = asked if wrt is None else asked[list(wrt)]
-    lo, hi = (np.full(ends[-1], sign * inf) for sign in (-1, 1))
+    size = int(ends[-1])
+    _refuse_mixing(program, np.random.default_rng(seed).standard_normal((2, size)), output)
+    moves = np.zeros(size, dtype=bool)
+    moves[asked if wrt is None else asked[list(wrt)]] = True
+    lo, hi = (np.full(size, sign * inf) for sign in (-1, 1))
     lo[asked], hi[asked] = domain.bounds(asked.size)
-    if _products(program) > _MOST_PRODUCTS or len(domain.inequalities(asked.size)[0]):
-        return None
-    deadline = perf_counter() + min(seconds, _SECONDS)
-    rng = np.random.default_rng(seed)
-    _refuse_mixing(program, rng.standard_normal((2, ends[-1])), output)
-    found: list[tuple[float, NDArray[np.float64], NDArray[np.float64]]] = []
-    for _ in range(_ROUNDS):
-        x = rng.standard_normal(ends[-1]) * rng.choice([0.3, 1.0, 3.0])
-        step = np.zeros_like(x)
-        step[moving] = rng.standard_normal(moving.size) * rng.choice([0.1, 0.5, 2.0])
-        if rng.random() < 0.3:  # along one entry
-            step[moving[rng.permutation(moving.size)[1:]]] = 0.0
-        bounded = np.isfinite(lo) & np.isfinite(hi)
-        x[bounded] = rng.uniform(lo[bounded], hi[bounded])
-        x, y = np.clip(x, lo, hi), np.clip(x + step, lo, hi)
-        held = np.ones(x.size, dtype=bool)
-        held[moving] = False
-        y[held] = x[held]
-        fx, fy, fm = _values(program, [x, y, (x + y) / 2], output)
-        gap = fm - (fx + fy) / 2
-        if gap > 1e-12 * (abs(fx) + abs(fy) + abs(fm)):
-            found.append((gap / (1.0 + abs(fx) + abs(fy)), x, y))
-        if perf_counter() > deadline:
-            break
-    for _, x, y in sorted(found, key=lambda entry: -entry[0])[:_TRIED]:
-        try:
-            return enclosed_witness(
-                program, [Fraction(v) for v in x.tolist()], [Fraction(v) for v in y.tolist()], output
-            )
-        except (ValueError, CertificateError):
-            continue
-    return None
+    part, right = domain.inequalities(asked.size)
+    rows = np.zeros((len(part), size))
+    rows[:, asked] = part
+    hull = None
+    if len(part):
+        start, strides, steps = _hull(domain, asked, size, wrt)
+        hull = Hull(start, strides, steps)
+    region = Region(lo, hi, moves, rows, right, hull)
+    cost = proof_cost(program)
+    allowed = _PROOF_SECONDS if isinf(seconds) else seconds / 2
+    limit = _SECONDS if isinf(seconds) else seconds - cost if cost <= allowed else seconds
+    ended = search(program, output, region, seed, limit, allowed)
+    if ended.proved is not None:
+        points = (tuple(ended.proved.x), tuple(ended.proved.y))
+        values = (ended.proved.fx, ended.proved.fy, ended.proved.fm)
+        return Found(Witness(*points, Fraction(1, 2), *values))
+    if not ended.seen:
+        return Found(None)
+    seen = f"in float64 a middle lies above its chord by {ended.seen:.2g} of the values' size"
+    if ended.failed is not None:
+        return Found(None, f"{seen}, which could not be proved: {ended.failed}")
+    if ended.unaffordable:
+        return Found(
+            None, f"{seen}; to prove that takes about {cost:.0f} s: set a time_limit of {3 * cost:.0f}"
+        )
+    return Found(None, f"{seen}, which enclosures did not confirm: it may be rounding")
 
 
-def _products(program: Program) -> int:
-    """Count the multiplications of linear layers and convolutions."""
-    total = 0
-    for node in program.nodes:
-        weight = node.args.get("weight")
-        if isinstance(weight, Name):
-            total += prod(program.shapes[node.name]) * prod(program.shapes[weight.name][1:])
-    return total
+def _hull(
+    domain: Domain, asked: NDArray[np.intp], size: int, wrt: Sequence[int] | None
+) -> tuple[list[Fraction], list[dict[int, Fraction]], list[dict[int, Fraction]]]:
+    """Find a point in a polyhedron, and bases of the directions that it and the question leave."""
+    exact = ExactDomain(domain, asked.size)
+    start = [Fraction(0)] * size
+    assert exact.hull is not None  # there are inequalities
+    for j, v in zip(asked.tolist(), exact.hull.interior, strict=True):
+        start[j] = Fraction(int(v.p), int(v.q))
+    others = [{j: Fraction(1)} for j in np.setdiff1d(np.arange(size), asked).tolist()]
+    moves = exact if wrt is None else ExactDomain(domain, asked.size, tuple(wrt))
+    bases = [
+        [{int(asked[j]): Fraction(int(v.p), int(v.q)) for j, v in step.items()} for step in of.directions]
+        for of in (exact, moves)
+    ]
+    return start, [*others, *bases[0]], bases[1]
 
 
 def _refuse_mixing(program: Program, points: NDArray[np.float64], output: int) -> None:
+    """Evaluate one point beside itself, and beside another."""
     x, y = points
-    alone, beside = _values(program, [x, x], output)[0], _values(program, [x, y], output)[0]
+    alone, beside = _first(program, [x, x], output), _first(program, [x, y], output)
     if abs(alone - beside) > 1e-9 * (abs(alone) + abs(beside)):
         raise NetworkError("the model mixes the samples of a batch, so that it is no function of one")
 
 
-def enclosed_witness(program: Program, x: Sequence[Fraction], y: Sequence[Fraction], output: int) -> Witness:
-    """Enclose the values at two points and their middle.
-
-    Raises
-    ------
-    ValueError
-        If the enclosures do not prove a violation.
-    CertificateError
-        If the program cannot be enclosed.
-    """
-    half = Fraction(1, 2)
-    middle = [half * (a + b) for a, b in zip(x, y, strict=True)]
-    fx, fy = enclosure(program, x, output)[1], enclosure(program, y, output)[1]
-    return Witness(tuple(x), tuple(y), half, fx, fy, enclosure(program, middle, output)[0])
-
-
-def _values(program: Program, points: Sequence[NDArray[np.float64]], output: int) -> list[float]:
-    """Evaluate a program at points, as many at a time as its batch holds."""
-    leaves = program.inputs
-    batch = max((leaf.shape[0] for leaf in leaves if leaf.batched), default=1)
-    ends = np.cumsum([0, *(leaf.size for leaf in leaves)])
-    results: list[float] = []
-    for start in range(0, len(points), batch):
-        chunk = [*points[start : start + batch]]
-        rows = np.stack([*chunk, *[chunk[-1]] * (batch - len(chunk))])
-        given = [
-            rows[:, a:b].reshape(leaf.shape) if leaf.batched else rows[0, a:b].reshape(leaf.shape)
-            for leaf, a, b in zip(leaves, ends[:-1], ends[1:], strict=True)
-        ]
-        outputs = [part.reshape(batch, -1) for part in program.evaluate(*given)]
-        results += np.concatenate(outputs, axis=1)[: len(chunk), output].tolist()
-    return results
+def _first(program: Program, points: Sequence[NDArray[np.float64]], output: int) -> float:
+    """Evaluate the first point of a batch, of which the second is the rest."""
+    first, second = points
+    batch = max((leaf.shape[0] for leaf in program.inputs if leaf.batched), default=1)
+    rows = np.stack([first, *[second] * (batch - 1)])
+    ends = np.cumsum([0, *(leaf.size for leaf in program.inputs)])
+    given = [
+        (rows[:, a:b] if leaf.batched else rows[0, a:b]).reshape(leaf.shape)
+        for leaf, a, b in zip(program.inputs, ends[:-1], ends[1:], strict=True)
+    ]
+    parts = [part.reshape(batch, -1)[0] for part in program.evaluate(*given)]
+    return float(np.concatenate(parts)[output])

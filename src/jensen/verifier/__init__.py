@@ -8,10 +8,10 @@ from jensen.verifier._format import domain_to_json, node_from_json, node_to_json
 from jensen.verifier._kink import Ground, Kink, Multipliers
 from jensen.verifier._pieces import Cover, Implied, Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
-from jensen.verifier._rules import replay_rules
 from jensen.verifier._signs import Signs, sign_analysis, unsettled
 from jensen.verifier._twins import Twins
 from jensen.verifier._verify import Replay, Verification, verify
+from jensen.verifier.rules import replay_rules
 
 __all__ = [
     "Bends",

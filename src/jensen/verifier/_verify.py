@@ -19,8 +19,8 @@ from jensen.verifier._facet import Frame, Pattern, Thin, facet_holds
 from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
-from jensen.verifier._rules import replay_rules
 from jensen.verifier._signs import sign_analysis, unsettled
+from jensen.verifier.rules import replay_rules
 
 
 @dataclass(frozen=True)

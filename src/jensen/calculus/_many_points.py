@@ -1,0 +1,121 @@
+"""A program's values and gradients at many points at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from jensen.network import FloatArray
+from jensen.network._torch import TRACING_ERRORS
+from jensen.program import Node, Program, substituted
+from jensen.program._evaluate import applied
+
+_MOST_ENTRIES = 1 << 23
+"""Entries of all intermediate values that are held at a time."""
+_EXACT_BEYOND = 40.0
+"""Where log(1 + exp(x)) and x are the same float64."""
+
+
+class ManyPoints:
+    """One entry of a program's output as a function of one sample of all leaves, vectorised over points.
+
+    Parameters
+    ----------
+    program : Program
+    output : int
+        Which entry of the flattened outputs of one sample.
+
+    Attributes
+    ----------
+    size : int
+        Number of entries of a point: one sample of every leaf, one leaf after the other.
+    """
+
+    def __init__(self, program: Program, output: int) -> None:
+        self.program, self.output = program, output
+        self.leaves = program.leaves
+        self.ends = [int(end) for end in np.cumsum([0, *(leaf.size for leaf in self.leaves)])]
+        self.size = self.ends[-1]
+        self.batch = max((leaf.shape[0] for leaf in self.leaves if leaf.batched), default=1)
+        # Where a leaf is shared by the samples of a batch, a point needs an evaluation of its own.
+        self.alone = self.batch > 1 and not all(leaf.batched for leaf in self.leaves)
+        self.constants = {name: torch.tensor(value) for name, value in program.constants.items()}
+        held = sum(prod(shape) for shape in program.shapes.values() if all(type(n) is int for n in shape))
+        per = 1 if self.alone else self.batch
+        self.most = max(1, per * (_MOST_ENTRIES // max(held, 1)))
+        self._mapped: Callable[[torch.Tensor], torch.Tensor] = self._one_by_one
+        if self._maps():
+            self._mapped = torch.vmap(self._rows)
+
+    def values(self, points: FloatArray) -> FloatArray:
+        """Evaluate at points (n, size); what is not finite is NaN."""
+        with torch.no_grad():
+            parts = [self._evaluated(part).numpy() for part in self._chunks(points)]
+        found = np.concatenate(parts) if parts else np.zeros(0)
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def gradients(self, points: FloatArray) -> FloatArray:
+        """Differentiate at points (n, size); what is not finite is zero."""
+        parts = []
+        for part in self._chunks(points):
+            with torch.enable_grad():
+                given = part.requires_grad_()
+                value = self._evaluated(given).sum()
+                # An output may be constant.
+                slopes = (
+                    torch.autograd.grad(value, given)[0] if value.requires_grad else torch.zeros_like(part)
+                )
+            parts.append(slopes.numpy())
+        return np.asarray(np.nan_to_num(np.concatenate(parts), nan=0.0, posinf=0.0, neginf=0.0))
+
+    def _chunks(self, points: FloatArray) -> list[torch.Tensor]:
+        return [
+            torch.from_numpy(np.array(points[start : start + self.most]))
+            for start in range(0, len(points), self.most)
+        ]
+
+    def _evaluated(self, points: torch.Tensor) -> torch.Tensor:
+        if self.alone:
+            groups = points[:, None, :].expand(-1, self.batch, -1)
+            return self._mapped(groups)[:, 0]
+        missing = -len(points) % self.batch
+        filled = torch.cat([points, points[-1:].expand(missing, -1)]) if missing else points
+        return self._mapped(filled.reshape(-1, self.batch, self.size)).reshape(-1)[: len(points)]
+
+    def _one_by_one(self, groups: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self._rows(rows) for rows in groups])
+
+    def _maps(self) -> bool:
+        """Whether torch can vectorise the program; a few operators have a shape that depends on values."""
+        trial = torch.linspace(-1, 1, 2 * self.batch * self.size, dtype=torch.float64)
+        groups = trial.reshape(2, self.batch, self.size)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*batching rule.*")
+            try:
+                found = torch.vmap(self._rows)(groups)
+            except TRACING_ERRORS:
+                return False
+            return bool(torch.allclose(found, self._one_by_one(groups), rtol=1e-9, atol=0, equal_nan=True))
+
+    def _rows(self, rows: torch.Tensor) -> torch.Tensor:
+        """Evaluate at the points of one batch."""
+        env: dict[str, Any] = dict(self.constants)
+        for leaf, a, b in zip(self.leaves, self.ends[:-1], self.ends[1:], strict=True):
+            own = rows[:, a:b] if leaf.batched else rows[0, a:b]
+            env[leaf.name] = own.reshape(leaf.shape)
+        for node in self.program.nodes:
+            env[node.name] = _called(node, substituted(node.args, env))
+        parts = [env[name].double().reshape(self.batch, -1) for name in self.program.outputs]
+        return torch.cat(parts, dim=1)[:, self.output]
+
+
+def _called(node: Node, args: dict[str, Any]) -> Any:
+    """Call an operator as the real function that it stands for: torch's softplus jumps at its threshold."""
+    if node.packet == "aten.softplus" and float(args.get("threshold", 20.0)) >= 20.0:
+        args = {**args, "threshold": _EXACT_BEYOND}
+    return applied(node, args)
