@@ -138,10 +138,10 @@ MOVES: list[tuple[str, Callable[[Tensor], Tensor], list[str]]] = [
     ("written", written, ["convex"] * 6 + ["concave"] * 3 + ["constant"] * 3),
     ("written twice", twice, ["unknown"] * 12),
     ("written among integers", truncated, ["unknown"] * 12),
-    ("added up", lambda x: torch.zeros(3, 3).scatter_add(0, INDEX, x.abs()), ["convex"] * 9),
+    ("added up", lambda x: torch.zeros(3, 3, dtype=x.dtype).scatter_add(0, INDEX, x.abs()), ["convex"] * 9),
     (
         "taken off",
-        lambda x: torch.ones(4, 3).index_add(0, CLASSES, x.abs(), alpha=-2),
+        lambda x: torch.ones(4, 3, dtype=x.dtype).index_add(0, CLASSES, x.abs(), alpha=-2),
         ["concave"] * 9 + ["constant"] * 3,
     ),
     (

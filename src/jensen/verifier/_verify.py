@@ -14,12 +14,12 @@ from jensen.network import Domain, FloatArray, ReLUNetwork, as_network
 from jensen.program import Program
 from jensen.verifier._adjoints import Everywhere
 from jensen.verifier._certificate import Certificate, Enclosed, Leaf, Proof, Rules, Tree, Violation
-from jensen.verifier._enclosure import enclosure
 from jensen.verifier._facet import Frame, Pattern, Thin, facet_holds
 from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
 from jensen.verifier._signs import sign_analysis, unsettled
+from jensen.verifier.enclosures import enclosure
 from jensen.verifier.rules import replay_rules
 
 

@@ -1,0 +1,180 @@
+"""Enclosures of maxima, norms, logarithms of sums of exponentials, and of what is chosen by comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from jensen.verifier.enclosures._balls import (
+    Balls,
+    Call,
+    Registry,
+    add,
+    array,
+    both,
+    each,
+    folded,
+    summed,
+    times,
+)
+
+rules = Registry()
+
+
+def log_sum_exp(given: Balls, axes: tuple[int, ...] | None, keep: bool) -> Balls:
+    """Compute log(sum exp(x)) over axes."""
+    return each(arb.log, summed(each(arb.exp, given), axes, keep))
+
+
+@rules("max", "amax", "min", "amin")
+def _extreme(call: Call) -> Balls | tuple[Balls, ...]:
+    choose = arb.max if "max" in call.node.packet else arb.min
+    if "other" in call.args:
+        return both(choose, call.balls("self"), call.balls("other"))
+    found = folded(choose, call.balls("self"), call.axes, call.keep)
+    return (found,) if call.node.operator.endswith(".dim") else found
+
+
+@rules("cummax", "cummin")
+def _running(call: Call) -> tuple[Balls, ...]:
+    choose = arb.max if call.node.packet == "aten.cummax" else arb.min
+    parts = np.moveaxis(call.balls("self"), call.args["dim"], 0)
+    found = [parts[0]]
+    for part in parts[1:]:
+        found.append(both(choose, found[-1], part))
+    return (np.moveaxis(np.stack(found), 0, call.args["dim"]),)
+
+
+@rules("topk")
+def _largest(call: Call) -> tuple[Balls, ...]:
+    """Take the k largest in their order: the j-th largest is the largest minimum of j entries.
+
+    Entries are sorted by comparing neighbours: the maximum and the minimum of two balls hold those of the
+    numbers, whichever is larger.
+    """
+    given, axis, k = call.balls("self"), call.get("dim", -1), int(call.args["k"])
+    parts = list(np.moveaxis(given, axis, 0))
+    first, last = (arb.max, arb.min) if call.get("largest", True) else (arb.min, arb.max)
+    for done in range(k):
+        for i in range(len(parts) - 1, done, -1):
+            upper, lower = parts[i - 1], parts[i]
+            parts[i - 1] = both(first, np.asarray(upper), np.asarray(lower))
+            parts[i] = both(last, np.asarray(upper), np.asarray(lower))
+    return (np.moveaxis(np.stack(parts[:k]), 0, axis),)
+
+
+@rules("logsumexp")
+def _logsumexp(call: Call) -> Balls:
+    return log_sum_exp(call.balls("self"), call.axes, call.keep)
+
+
+@rules("logcumsumexp")
+def _logcumsumexp(call: Call) -> Balls:
+    sums = np.add.accumulate(each(arb.exp, call.balls("self")), axis=call.args["dim"])
+    return each(arb.log, np.asarray(sums, dtype=object))
+
+
+@rules("softmax", "_softmax", "log_softmax", "_log_softmax")
+def _softmax(call: Call) -> Balls:
+    given = call.balls("self")
+    logarithms = add(given, times(log_sum_exp(given, call.axes if given.ndim else None, True), arb(-1)))
+    return logarithms if "log" in call.node.packet else each(arb.exp, logarithms)
+
+
+@rules("linalg_vector_norm", "norm")
+def _norm(call: Call) -> Balls:
+    return norm(call, call.balls("self"), call.get("ord", call.get("p", 2)), call.axes, call.keep)
+
+
+def norm(call: Call, given: Balls, order: Any, axes: tuple[int, ...] | None, keep: bool) -> Balls:
+    """Take the norm of some order, over axes."""
+    sizes, order = each(abs, given), float(order)
+    if order in (np.inf, -np.inf):
+        return folded(arb.max if order > 0 else arb.min, sizes, axes, keep)
+    if not order > 0:
+        raise call.refused("its order is not positive")
+    if order == 2:
+        return each(arb.sqrt, summed(times(given, given), axes, keep))
+    if order == 1:
+        return summed(sizes, axes, keep)
+    power = arb(order)
+    total = summed(each(lambda x: arb(0) if x.is_zero() else x**power, sizes), axes, keep)
+    return each(lambda x: arb(0) if x.is_zero() else x ** (1 / power), total)
+
+
+@rules("dist")
+def _distance(call: Call) -> Balls:
+    difference = add(call.balls("self"), times(call.balls("other"), arb(-1)))
+    return norm(call, difference, call.get("p", 2), None, False)
+
+
+@rules("var", "std")
+def _variance(call: Call) -> Balls:
+    given, axes = call.balls("self"), call.axes
+    count = given.size // max(summed(given, axes, True).size, 1)
+    correction = call.get("correction", 1 if call.get("unbiased", True) else 0)
+    if not count > correction:
+        raise call.refused("it divides by zero")
+    rest = add(given, times(summed(given, axes, True), arb(-1) / count))
+    found = times(summed(times(rest, rest), axes, call.keep), 1 / arb(count - correction))
+    return each(arb.sqrt, found) if call.node.packet == "aten.std" else found
+
+
+@rules("prod")
+def _prod(call: Call) -> Balls:
+    return folded(lambda x, y: x * y, call.balls("self"), call.axes, call.keep)
+
+
+@rules("cumprod")
+def _cumprod(call: Call) -> Balls:
+    found = np.multiply.accumulate(call.balls("self"), axis=call.args["dim"])
+    return np.asarray(found, dtype=object)
+
+
+_SURE: dict[str, Callable[[arb, arb], tuple[bool, bool]]] = {
+    "gt": lambda x, y: (x > y, x <= y),
+    "ge": lambda x, y: (x >= y, x < y),
+    "lt": lambda x, y: (x < y, x >= y),
+    "le": lambda x, y: (x <= y, x > y),
+}
+_SURE.update(greater=_SURE["gt"], greater_equal=_SURE["ge"], less=_SURE["lt"], less_equal=_SURE["le"])
+
+
+@rules(*_SURE)
+def _compared(call: Call) -> Balls:
+    """Compare: one or zero, where the balls tell which; what holds of balls holds of all their numbers."""
+    decide = _SURE[call.node.packet.removeprefix("aten.")]
+
+    def function(x: arb, y: arb) -> arb:
+        yes, no = decide(x, y)
+        if not yes and not no:
+            raise call.refused("two numbers are too close to be compared")
+        return arb(int(yes))
+
+    return both(function, call.balls("self"), call.balls("other"))
+
+
+@rules("sign")
+def _sign(call: Call) -> Balls:
+    def function(x: arb) -> arb:
+        if x > 0 or x < 0 or x.is_zero():
+            return x.sgn()
+        raise call.refused("a number is too close to zero to have a sign")
+
+    return each(function, call.balls("self"))
+
+
+@rules("where", "masked_fill")
+def _where(call: Call) -> Balls:
+    if call.node.packet == "aten.masked_fill":
+        told, yes, no = (call.balls(name) for name in ("mask", "value", "self"))
+    elif "other" in call.args:
+        told, yes, no = (call.balls(name) for name in ("condition", "self", "other"))
+    else:
+        raise call.refused("it lists places")
+    flags, a, b = np.broadcast_arrays(told, yes, no)
+    entries = zip(flags.ravel(), a.ravel(), b.ravel(), strict=True)
+    return array((x if flag != 0 else y for flag, x, y in entries), flags.shape)
