@@ -36,7 +36,7 @@ KINDS: list[tuple[str, Callable[..., Tensor], str]] = [
     ("log of a softplus", lambda x: torch.nn.functional.softplus(x).log().sum(), "concave"),
     ("root of a posynomial", lambda x: x.exp().sum().sqrt(), "convex"),
     ("a power of a posynomial", lambda x: x.exp().sum().pow(0.1), "convex"),
-    ("root of a convex function", lambda x: x.square().sum().sqrt(), "unknown"),
+    ("root of a convex function", lambda x: (x.square().sum() + x.exp().sum()).sqrt(), "unknown"),
     ("maximum", lambda x: (x.exp().amax() * x.exp().sum()).log(), "convex"),
     ("clamped", lambda x: (x.exp().clamp_min(2.0) * x.exp()).sum(), "convex"),
     ("norm", lambda x: torch.linalg.vector_norm(x.exp()) * x.exp().sum(), "convex"),

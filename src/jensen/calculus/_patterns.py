@@ -12,7 +12,19 @@ from jensen.calculus._atom import Atom, Shape
 from jensen.calculus._call import Call
 from jensen.calculus._definite import MOST_ROWS, is_semidefinite
 from jensen.calculus._several import any_bit, applied_atom, log_convex, with_bend
-from jensen.calculus._value import DOWN, NEGATIVE, NONNEGATIVE, POSITIVE, UP, ZERO, Flags, Value, has, when
+from jensen.calculus._value import (
+    DOWN,
+    NEGATIVE,
+    NONNEGATIVE,
+    POSITIVE,
+    UP,
+    VARIES,
+    ZERO,
+    Flags,
+    Value,
+    has,
+    when,
+)
 from jensen.network import FloatArray
 from jensen.program import Name, Node
 
@@ -120,12 +132,27 @@ def _matrix(call: Call, x: object, image: Node | None) -> FloatArray | None:
 
 
 def _form(value: Value, matrix: FloatArray, call: Call) -> Value | None:
-    if has(value.curvature, UP | DOWN).any():
+    if has(value.curvature, UP | DOWN).any() and not _rises(value, matrix):
         return None
     upright = is_semidefinite(matrix)
     if not upright and not is_semidefinite(-matrix):
         return None
     keep = call.node.packet == "aten.sum" and bool(call.get("keepdim", False))
     bits = any_bit(value, lambda flags: np.asarray(flags.any(axis=-1, keepdims=keep)))
-    result = Value(np.full(bits.shape, NONNEGATIVE, dtype=np.int8), with_bend(bits, UP))
+    bits = (bits | when(has(bits, VARIES), UP)) & ~np.int8(DOWN)
+    result = Value(np.full(bits.shape, NONNEGATIVE, dtype=np.int8), bits)
     return result if upright else negative(result)
+
+
+def _rises(value: Value, matrix: FloatArray) -> bool:
+    """Whether a form rises with x, or its negative does: no entries of two signs, and x >= 0 convex, or -x.
+
+    The gradient (P + P') x is not negative for x >= 0 where no entry of P + P' is, so that a form P >= 0
+    is convex and non-decreasing on the orthant; the form of -x is that of x.
+    """
+    entries = matrix + matrix.T  # of which only the signs matter, which no rounding changes
+    if (entries > 0).any() and (entries < 0).any():
+        return False
+    convex = not has(value.sign, NEGATIVE).any() and not has(value.curvature, DOWN).any()
+    concave = not has(value.sign, POSITIVE).any() and not has(value.curvature, UP).any()
+    return convex or concave

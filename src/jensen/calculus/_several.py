@@ -28,8 +28,11 @@ from jensen.calculus._value import (
     Bits,
     Flags,
     Value,
+    chosen,
     claimed,
+    constant,
     has,
+    narrowed,
     when,
 )
 
@@ -97,11 +100,15 @@ def minimum(a: Value, b: Value) -> Value:
 
 @rules("maximum")
 def _maximum(call: Call) -> Result:
+    if call.is_same("self", "other"):
+        return call.value()
     return maximum(call.value("self"), call.value("other"))
 
 
 @rules("minimum")
 def _minimum(call: Call) -> Result:
+    if call.is_same("self", "other"):
+        return call.value()
     return minimum(call.value("self"), call.value("other"))
 
 
@@ -109,8 +116,8 @@ def _by_operator(call: Call, sign: int) -> Any_:
     def found(flags: Flags) -> Flags:
         result = run(call, {"self": torch.from_numpy(sign * flags.astype(np.float64))})
         result = result if isinstance(result, torch.Tensor) else result[0]
-        chosen: Flags = np.asarray(sign * result.numpy() > 0.5)
-        return chosen
+        picked: Flags = np.asarray(sign * result.numpy() > 0.5)
+        return picked
 
     return found
 
@@ -200,18 +207,20 @@ def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
     return atom(argument)
 
 
-def _along(call: Call, keep: bool | None = None) -> Any_:
+def _along(call: Call) -> Any_:
     """Look along the axes that the operator reduces."""
     axes = call.get("dim")
     axes = None if axes is None or axes == [] else axes if isinstance(axes, int) else tuple(axes)
-    kept = bool(call.get("keepdim", False)) if keep is None else keep
+    kept = bool(call.get("keepdim", False))
     return lambda flags: np.asarray(flags.any(axis=axes, keepdims=kept))
 
 
 def log_sum_exp(value: Value, found: Any_) -> Value:
-    """Convex and non-decreasing in every entry."""
+    """Convex and non-decreasing in every entry, and never below the largest."""
     curvature = with_bend(any_bit(value, found), UP)
-    return Value(np.full(curvature.shape, NEGATIVE | ZERO | POSITIVE, dtype=np.int8), curvature)
+    not_below, above = found(~has(value.sign, NEGATIVE)), found(~has(value.sign, NEGATIVE | ZERO))
+    sign = np.int8(POSITIVE) | when(~above, ZERO) | when(~not_below, NEGATIVE)
+    return Value(sign, curvature)
 
 
 @rules("logsumexp")
@@ -228,6 +237,8 @@ def _logcumsumexp(call: Call) -> Result:
 @rules("logaddexp")
 def _logaddexp(call: Call) -> Result:
     a, b = call.value("self"), call.value("other")
+    if call.is_same("self", "other"):
+        return total(a, constant(1.0))  # log(2), of which only the sign matters
     shape = np.broadcast_shapes(a.shape, b.shape)
     a, b = a.broadcast(shape), b.broadcast(shape)
     return log_sum_exp(_stacked(a, b), lambda x: np.asarray(x.any(axis=0)))
@@ -236,15 +247,32 @@ def _logaddexp(call: Call) -> Result:
 @rules("log_softmax", "_log_softmax")
 def _log_softmax(call: Call) -> Result:
     value = call.value()
-    found = total(value, negative(log_sum_exp(value, _along(call, keep=True))))
-    return Value(np.full(value.shape, NONPOSITIVE, dtype=np.int8), found.curvature)
+    return Value(np.full(value.shape, NONPOSITIVE, dtype=np.int8), _log_shares(call, value))
+
+
+def _log_shares(call: Call, value: Value) -> Bits:
+    """Tell how x_i - logsumexp(x) bends: as -logsumexp(x - x_i), it falls in all other entries."""
+    if not value.shape:
+        return when(False, 0)
+    axis = int(call.get("dim"))
+
+    def others(flags: Flags) -> Flags:
+        """Whether any entry but this one is flagged."""
+        result: Flags = flags.sum(axis=axis, keepdims=True) > flags
+        return result
+
+    up, down = has(value.curvature, UP), has(value.curvature, DOWN)
+    varies = np.broadcast_to(value.varies.any(axis=axis, keepdims=True), value.shape)
+    strange = np.broadcast_to(has(value.curvature, FOREIGN).any(axis=axis, keepdims=True), value.shape)
+    bends = when(others(down) | up, UP) | when(varies, VARIES | DOWN)
+    return bends | when(strange, FOREIGN)
 
 
 @rules("softmax", "_softmax")
 def _softmax(call: Call) -> Result:
     found, value = call.nothing_known(), call.value()
     assert isinstance(found, Value)
-    logarithm = total(value, negative(log_sum_exp(value, _along(call, keep=True)))).curvature
+    logarithm = _log_shares(call, value)
     result = Value(np.full(found.shape, POSITIVE, dtype=np.int8), found.curvature)
     return claimed(result, when(~has(logarithm, UP), LOG_CONCAVE))
 
@@ -279,8 +307,14 @@ def _logistic(call: Call) -> Result:
     """log(1 + exp(x)) - target * x, for targets that are constant."""
     if call.get("pos_weight") is not None:
         return call.nothing_known()
-    x = call.value("self")
-    losses = total(_SOFTPLUS(x), negative(product(call.value("target"), x)))
+    x, target = call.value("self"), call.value("target")
+    losses = total(_SOFTPLUS(x), negative(product(target, x)))
+    if (numbers := call.number("target")) is not None:
+        # softplus(x) - t x is also softplus(-x) - (t - 1) x.
+        other = negative(product(constant(np.asarray(numbers) - 1.0), x))
+        losses = narrowed(losses, total(_SOFTPLUS(negative(x)), other))
+        inside = (numbers >= 0) & (numbers <= 1)  # where the loss is above max(x, 0) - t x >= 0
+        losses = Value(np.where(inside, losses.sign & POSITIVE, losses.sign), losses.curvature)
     if (weight := call.optional("weight")) is not None:
         losses = product(losses, weight)
     return _reduced(call, losses)
@@ -299,8 +333,9 @@ def _cross_entropy(call: Call) -> Result:
         return call.nothing_known()
     axis = 0 if x.sign.ndim == 1 else 1
     classes = np.expand_dims(np.clip(target, 0, x.shape[axis] - 1), axis)
-    chosen = x.moved(lambda bits: np.take_along_axis(bits, classes, axis).squeeze(axis))
-    spread = log_sum_exp(x, lambda flags: np.asarray(flags.any(axis=axis)))
-    curvature = total(spread, negative(chosen)).curvature
+    # logsumexp(x - x_c) rises in all entries but that of the class, in which it falls.
+    is_class = np.arange(x.shape[axis]).reshape(-1, *(1,) * (x.sign.ndim - 1 - axis)) == classes
+    turned = chosen(is_class, negative(x), x)
+    curvature = log_sum_exp(turned, lambda flags: np.asarray(flags.any(axis=axis))).curvature
     losses = Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
     return _reduced(call, losses)
