@@ -80,9 +80,14 @@ def _power(p: float) -> Operator:
     def ball(x: arb) -> arb:
         return x ** int(p) if p == int(p) else x ** arb(p)
 
+    def cvx(x: Any) -> Any:
+        if p == 3.0 and not x.is_nonneg():
+            return cp.multiply(x, cp.square(x))  # its odd powers are those of nonnegative numbers
+        return cp.power(x, p)
+
     domain = "" if p > 0 and p == int(p) else "positive" if p < 0 else "nonnegative"
     return unary(
-        f"pow({{0}}, {p:g})", "pow.Tensor_Scalar", ball, lambda x: cp.power(x, p), domain, posy=True, exponent=p
+        f"pow({{0}}, {p:g})", "pow.Tensor_Scalar", ball, cvx, domain, posy=True, exponent=p
     )  # fmt: skip
 
 

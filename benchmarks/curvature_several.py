@@ -64,7 +64,8 @@ def _quad_over_lin(writer: Writer, arguments: Sequence[Name], _: Params) -> Name
 def _geo_mean(writer: Writer, arguments: Sequence[Name], _: Params) -> Name:
     for argument in arguments:
         writer.require(argument, "nonnegative")
-    return writer("sqrt.default", self=writer("mul.Tensor", self=arguments[0], other=arguments[1]))
+    one, other = (writer("sqrt.default", self=argument) for argument in arguments)
+    return writer("mul.Tensor", self=one, other=other)
 
 
 def _rel_entr(writer: Writer, arguments: Sequence[Name], _: Params) -> Name:
@@ -84,7 +85,7 @@ BINARY: list[Operator] = [
     _binary("min({0}, {1})", "minimum.default", lambda a, b: a.min(b), cp.minimum),
     _binary("logaddexp({0}, {1})", "logaddexp.default", lambda a, b: (a.exp() + b.exp()).log(), lambda a, b: _entrywise(lambda u, v: cp.log_sum_exp(cp.hstack([u, v])))([a, b], ())),
     Operator("(square({0}) / {1})", _quad_over_lin, _paired(lambda a, b: a * a / b), _entrywise(cp.quad_over_lin), 2, posy=True),
-    Operator("sqrt({0} * {1})", _geo_mean, _paired(lambda a, b: (a * b).sqrt()), _entrywise(lambda a, b: cp.geo_mean(cp.hstack([a, b]))), 2, posy=True),
+    Operator("(sqrt({0}) * sqrt({1}))", _geo_mean, _paired(lambda a, b: a.sqrt() * b.sqrt()), _entrywise(lambda a, b: cp.geo_mean(cp.hstack([a, b]))), 2, posy=True),
     Operator("({0} * log({0} / {1}))", _rel_entr, _paired(lambda a, b: a * (a / b).log()), lambda parts, _: cp.rel_entr(*parts), 2),
 ]  # fmt: skip
 
@@ -234,9 +235,8 @@ def _form(rng: np.random.Generator, _: int) -> Params:
 
 
 def _classes_write(writer: Writer, arguments: Sequence[Name], parameters: Params) -> Name:
-    targets = writer.constant(parameters[0])
-    both = {"self": arguments[0], "target": writer("expand_as.default", self=targets, other=arguments[0])}
-    losses = writer("binary_cross_entropy_with_logits.default", **both, reduction=0)
+    target = writer.constant(np.broadcast_to(parameters[0], (writer.samples, WIDTH)))
+    losses = writer("binary_cross_entropy_with_logits.default", self=arguments[0], target=target, reduction=0)
     return writer("sum.dim_IntList", self=losses, dim=[-1], keepdim=True)
 
 

@@ -269,7 +269,7 @@ def _hessians(
 
 
 def _value(program: Program, leaves: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    env: dict[str, Any] = {name: torch.from_numpy(v) for name, v in program.constants.items()}
+    env: dict[str, Any] = {name: torch.tensor(v) for name, v in program.constants.items()}
     env.update(leaves)
     for node in program.nodes:
         env[node.name] = applied(node, substituted(node.args, env))

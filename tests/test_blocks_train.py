@@ -42,7 +42,7 @@ def test_the_loss_never_rises_and_the_record_is_true(name: str) -> None:
     x, y = table(name == "cross_entropy")
     target = y.sign() if name in ("hinge", "logistic") else y
     seen: list[BlockVisit] = []
-    run = train_blocks(model, name, (x, target), sweeps=4, callback=seen.append)
+    run = train_blocks(model, name, (x, target), sweeps=4, callback=seen.append, scheme="alternate")
     losses = [run.start, *(visit.loss for visit in run.visits)]
     assert all(b <= a for a, b in itertools.pairwise(losses))
     assert run.loss < 0.9 * run.start
@@ -66,7 +66,7 @@ def test_the_last_layer_is_solved_as_by_cvxpy() -> None:
         model = net()
         problem = cp.Problem(cp.Minimize(function(features(model, x) @ w - y.numpy())))
         problem.solve()
-        run = train_blocks(model, name, (x, y), ["2"], sweeps=2)
+        run = train_blocks(model, name, (x, y), ["2"], sweeps=2, scheme="alternate")
         assert run.loss == pytest.approx(problem.value, rel=1e-5)
         assert run.visits[-1].gap < 1e-6
         assert run.reason == "converged"
@@ -75,7 +75,7 @@ def test_the_last_layer_is_solved_as_by_cvxpy() -> None:
 def test_cross_entropy_with_decay_reaches_a_stationary_point_of_the_last_layer() -> None:
     x, classes = table(True)
     model = net(2)
-    run = train_blocks(model, "cross_entropy", (x, classes), ["2"], decay=0.01, sweeps=3)
+    run = train_blocks(model, "cross_entropy", (x, classes), ["2"], decay=0.01, sweeps=3, scheme="alternate")
     loss = LOSSES["cross_entropy"](model(x), classes)
     loss = loss + 0.005 * sum(p.square().sum() for p in model.parameters())
     assert loss.item() == pytest.approx(run.loss)
@@ -87,7 +87,7 @@ def test_reduction_solves_the_last_layer_at_every_point() -> None:
     x, y = table()
     model, other = net(), net()
     run = train_blocks(model, "squared", (x, y), scheme="reduce", sweeps=4)
-    alternating = train_blocks(other, "squared", (x, y), sweeps=4)
+    alternating = train_blocks(other, "squared", (x, y), sweeps=4, scheme="alternate")
     assert run.loss < alternating.loss < alternating.start
     losses = [run.start, *(visit.loss for visit in run.visits)]
     assert all(b <= a for a, b in itertools.pairwise(losses))
@@ -129,7 +129,7 @@ def test_first_layer_that_is_convex_is_solved() -> None:
     with torch.no_grad():
         model.get_parameter("2.weight").abs_()
         model.get_parameter("2.bias").zero_()
-    run = train_blocks(model, "absolute", (x, -y.abs() - 1), ["0"], sweeps=2)
+    run = train_blocks(model, "absolute", (x, -y.abs() - 1), ["0"], sweeps=2, scheme="alternate")
     assert run.visits[0].method == "solved"
     with torch.no_grad():
         assert model[1](model[0](x)).abs().max().item() < 1e-9
@@ -140,7 +140,7 @@ def test_other_activations_descend() -> None:
     x, y = table()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-    run = train_blocks(model, "squared", (x, y), sweeps=3)
+    run = train_blocks(model, "squared", (x, y), sweeps=3, scheme="alternate")
     assert {visit.method for visit in run.visits} == {"solved", "descent"}
     assert run.loss < 0.5 * run.start
 
@@ -149,27 +149,30 @@ def test_deep_and_leaky_networks() -> None:
     x, y = table()
     torch.manual_seed(0)
     layers = [nn.Linear(3, 8), nn.LeakyReLU(0.1), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)]
-    run = train_blocks(nn.Sequential(*layers), "squared", (x, y), sweeps=5)
+    run = train_blocks(nn.Sequential(*layers), "squared", (x, y), sweeps=5, scheme="alternate")
     assert [visit.method for visit in run.visits[:3]] == ["solved", "gates held", "gates held"]
     assert run.loss < 0.5 * run.start
 
 
 def test_limits_and_bad_arguments() -> None:
     x, y = table()
-    assert train_blocks(net(), "squared", (x, y), time_limit=1e-9).reason == "time_limit"
+    assert train_blocks(net(), "squared", (x, y), time_limit=1e-9, scheme="alternate").reason == "time_limit"
 
     def stop(visit: BlockVisit) -> None:
         raise KeyboardInterrupt
 
-    assert len(train_blocks(net(), "squared", (x, y), callback=lambda visit: True).visits) == 1
+    assert (
+        len(train_blocks(net(), "squared", (x, y), callback=lambda visit: True, scheme="alternate").visits)
+        == 1
+    )
     model = net()
-    run = train_blocks(model, "squared", (x, y), callback=stop)
+    run = train_blocks(model, "squared", (x, y), callback=stop, scheme="alternate")
     assert run.reason == "interrupted"
     with torch.no_grad():
         assert LOSSES["squared"](model(x), y).item() == pytest.approx(run.loss)
     with pytest.raises(ArgumentError, match="decay must be 0"):
-        train_blocks(net(), "absolute", (x, y), decay=0.1)
+        train_blocks(net(3), "multiclass_hinge", (x, (y > 0).long()), decay=0.1, scheme="alternate")
     with pytest.raises(ArgumentError, match="no block"):
-        train_blocks(net(), "absolute", (x, y), [])
+        train_blocks(net(), "absolute", (x, y), [], scheme="alternate")
     with pytest.raises(ArgumentError, match="sweeps"):
-        train_blocks(net(), "absolute", (x, y), sweeps=0)
+        train_blocks(net(), "absolute", (x, y), sweeps=0, scheme="alternate")

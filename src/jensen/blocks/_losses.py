@@ -38,7 +38,8 @@ def _logistic(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _epsilon_insensitive(output: Tensor, target: Tensor) -> Tensor:
-    return ((_aligned(output, target) - target).abs() - EPSILON).relu().mean()
+    gap = _aligned(output, target) - target
+    return ((gap - EPSILON).relu() + (-gap - EPSILON).relu()).mean()
 
 
 def _pinball(output: Tensor, target: Tensor) -> Tensor:

@@ -8,12 +8,15 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from jensen.blocks._alternate import affine_map, is_piecewise_linear
+from jensen.blocks._convex import Linearised
 from jensen.blocks._gates import BlockFunction, is_convex
-from jensen.blocks._lowering import lower_block
 from jensen.blocks._objective import Objective
+from jensen.blocks._outputs import split
 from jensen.blocks._solvers import SmoothProblem
+from jensen.blocks._tail import Tail
 from jensen.blocks._visit import BlockVisit
-from jensen.errors import ArgumentError, NetworkError, UnsupportedOperatorError
+from jensen.errors import ArgumentError
 from jensen.network import FloatArray
 
 _STEPS = 10
@@ -43,7 +46,7 @@ class Reduced:
         self.outer = tuple(name for block in blocks for name in block if name not in inner)
         if not self.outer:
             raise ArgumentError('scheme="reduce" needs a second block; "alternate" serves one alone')
-        if _is_linear(posed, inner):
+        if is_piecewise_linear(posed, inner):
             raise ArgumentError(
                 f'the loss is piecewise linear in {", ".join(inner)}; scheme="reduce" needs a smooth one'
             )
@@ -51,6 +54,9 @@ class Reduced:
         self.loss = posed.value() + decay / 2 * sum(float(np.square(v).sum()) for v in self.values.values())
         self.converged = False
         self._trial = dict(self.values)
+        cut = split(posed.program)
+        self.tail = None if cut is None else Tail(cut)
+        self.map = None if self.tail is None else affine_map(posed.program, inner, self.tail)
 
     def visits(self, sweeps: int, began: float) -> Iterator[BlockVisit]:
         """Make ten steps at a time until nothing changes."""
@@ -75,11 +81,21 @@ class Reduced:
                 self.converged = True
                 return
 
+    def _solved(self, trial: dict[str, FloatArray]) -> torch.Tensor:
+        """Minimise over the convex block."""
+        if self.map is not None and self.tail is not None:
+            start = torch.from_numpy(np.concatenate([trial[name].ravel() for name in self.inner]))
+            problem = Linearised(self.tail, *self.map.derivatives(trial), start, self.decay)
+            found = problem.minimum(None, _TIGHT * (1 + abs(self.loss)))
+            if found is not None:
+                return start + found.point
+        function = BlockFunction(self.posed.program, self.inner, trial, self.decay)
+        return SmoothProblem(function, function.start).minimum(_TIGHT).point
+
     def _reduced(self, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Solve the convex block at a point of the others; keep the best of all points."""
         trial = {**self._trial, **self.posed.split(self.outer, point.numpy().copy())}
-        inner = BlockFunction(self.posed.program, self.inner, trial, self.decay)
-        solved = SmoothProblem(inner, inner.start).minimum(_TIGHT).point
+        solved = self._solved(trial)
         trial.update(self.posed.split(self.inner, solved.detach().numpy().copy()))
         outer = BlockFunction(self.posed.program, self.outer, trial, self.decay)
         moving = outer.start.requires_grad_(True)
@@ -89,11 +105,3 @@ class Reduced:
         if value.item() < self.loss:
             self.loss, self.values = value.item(), trial
         return value.detach(), gradient
-
-
-def _is_linear(posed: Objective, block: Sequence[str]) -> bool:
-    try:
-        lower_block(posed, block)
-    except (UnsupportedOperatorError, NetworkError):
-        return False
-    return True

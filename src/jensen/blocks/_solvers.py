@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from jensen.blocks._convex import Solution
 from jensen.blocks._lowering import lower_block
 from jensen.blocks._objective import Objective
 from jensen.errors import ArgumentError
@@ -21,21 +21,6 @@ _HALVINGS = 30
 _ARMIJO = 1e-4
 
 Function = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """A point, and how much lower the function could be.
-
-    Attributes
-    ----------
-    point : (n,) tensor
-    gap : float
-        Proved by a linear programme; estimated by Newton's method (half its decrement); NaN of L-BFGS.
-    """
-
-    point: torch.Tensor
-    gap: float
 
 
 class SmoothProblem:

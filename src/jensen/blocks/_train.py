@@ -1,16 +1,17 @@
-"""Training block by block, each block solved to optimality where the loss is convex in it."""
+"""Training by convex problems: in all parameters with outputs linearised, or in one block after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
 
-from jensen.blocks._alternate import Alternating, Block
+from jensen.blocks._alternate import Alternating
+from jensen.blocks._linearise import Linearising
 from jensen.blocks._objective import LossLike, objective
 from jensen.blocks._reduce import Reduced
 from jensen.blocks._visit import BlockVisit
@@ -19,7 +20,7 @@ from jensen.errors import ArgumentError
 from jensen.network import FloatArray
 from jensen.network._numbers import as_amount, as_count
 
-Scheme: TypeAlias = Literal["alternate", "reduce"]
+Scheme: TypeAlias = Literal["linearise", "alternate", "reduce"]
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,33 @@ def train_blocks(
     data: Any,
     blocks: Sequence[str | Sequence[str]] | None = None,
     *,
-    scheme: Scheme = "alternate",
+    scheme: Scheme = "linearise",
     sweeps: int = 100,
     time_limit: float | None = None,
     decay: float = 0.0,
     tolerance: float = 1e-9,
     callback: Callable[[BlockVisit], object] | None = None,
 ) -> BlockTraining:
-    """Train a model in place, block by block; the loss never rises.
+    """Train a model in place by convex problems that are solved to optimality; the loss never rises.
 
-    A block in which the rules prove the loss convex, at the present values of the others, is solved: by a
-    linear programme where the loss is piecewise linear in it, by Newton's method (L-BFGS for large blocks)
-    otherwise. In other blocks the ReLUs that stand in the way are held in their states, which leaves a convex
+    "linearise": the network's outputs are replaced by their linearisation in all parameters at once, while
+    the loss, which the rules prove convex in the outputs, is kept. The convex problem that this leaves, with
+    a penalty on the step, is solved; the step is taken if the loss falls by enough of what was expected, and
+    the penalty adapts. ReLUs are rounded at first, and less and less so, because a linearisation tells
+    nothing of a kink; what counts is the loss without rounding, of which the best point is kept.
+
+    "alternate": a block in which the rules prove the loss convex, at the present values of the others, is
+    solved. In other blocks the ReLUs that stand in the way are held in their states, which leaves a convex
     problem that agrees with the loss near the present point; its minimiser, drawn towards that point, is
     taken if the loss falls there. Where it does not, and in blocks that gates do not make convex, a few steps
-    of L-BFGS are made. With `scheme="reduce"` one convex block is eliminated instead: L-BFGS goes down in all
-    others together, on the loss that is left when that block is solved at every point.
+    of L-BFGS are made.
+
+    "reduce": one convex block is eliminated. L-BFGS goes down in all others together, on the loss that is
+    left when that block is solved at every point.
+
+    Convex problems are solved by Newton's method if the loss is smooth in the outputs; if it is a sum of
+    hinges, by linear programmes, and with decay or penalty by an interior-point method with multipliers that
+    prove the gap.
 
     Parameters
     ----------
@@ -75,15 +87,18 @@ def train_blocks(
     blocks : sequence of (str or sequence of str), optional
         Names of modules or parameters. By default one block for every module with parameters of its own, the
         last one first.
-    scheme : {"alternate", "reduce"}
-        "reduce" needs a smooth loss, and eliminates the first of the blocks in which the loss is convex.
+    scheme : {"linearise", "alternate", "reduce"}
+        "linearise" needs a loss that is proved convex in outputs through which all parameters act, and moves
+        all blocks at once. "reduce" needs a smooth loss, and eliminates the first of the blocks in which the
+        loss is convex.
     sweeps : int
-        Times that every block is visited, at most; of "reduce", times that ten steps of L-BFGS are made.
+        Steps, at most; of "alternate", times that every block is visited; of "reduce", times that ten steps
+        of L-BFGS are made.
     time_limit : float, optional
         Seconds.
     decay : float
-        Half of this times the sum of squares of all parameters is added. Losses that are piecewise linear
-        take none.
+        Half of this times the sum of squares of all parameters is added. "alternate" takes none for a
+        piecewise-linear loss that is no sum of hinges (multi-class hinge), or where outputs are not affine.
     tolerance : float
         Ends once a sweep lowers the loss by less than this share of it.
     callback : callable, optional
@@ -103,7 +118,9 @@ def train_blocks(
 
     Notes
     -----
-    With squared loss and gates held this is the Levenberg-Marquardt method on a layer. To eliminate variables
+    "linearise" is the prox-linear method, and with squared loss that of Levenberg and Marquardt (Burke and
+    Ferris, "A Gauss-Newton method for convex composite optimization", 1995; Drusvyatskiy and Lewis, "Error
+    bounds, quadratic growth, and linear convergence of proximal methods", 2018). To eliminate variables
     in which the problem is easy is known as variable projection (Golub and Pereyra, "The differentiation of
     pseudo-inverses and nonlinear least squares problems whose variables separate", 1973).
 
@@ -112,7 +129,7 @@ def train_blocks(
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     >>> x = torch.linspace(-1, 1, 9)[:, None]
-    >>> train_blocks(model, "squared", (x, x.square()[:, 0]), sweeps=3).loss < 0.1
+    >>> train_blocks(model, "squared", (x, x.square()[:, 0])).loss < 0.1
     True
     """
     sweeps, decay = as_count(sweeps, "sweeps"), as_amount(decay, "decay")
@@ -122,11 +139,13 @@ def train_blocks(
     named = own_blocks(model) if blocks is None else [posed.chosen(part) for part in blocks]
     if not named:
         raise ArgumentError("there is no block to train")
-    if scheme not in ("alternate", "reduce"):
-        raise ArgumentError(f'scheme must be "alternate" or "reduce", got {scheme!r:.80}')
-    run: Alternating | Reduced
+    if scheme not in get_args(Scheme):
+        raise ArgumentError(f'scheme must be "linearise", "alternate" or "reduce", got {scheme!r:.80}')
+    run: Alternating | Linearising | Reduced
     if scheme == "alternate":
-        run = Alternating(posed, [Block(posed, block, decay) for block in named], decay, tolerance)
+        run = Alternating(posed, named, decay, tolerance)
+    elif scheme == "linearise":
+        run = Linearising(posed, named, decay, tolerance)
     else:
         run = Reduced(posed, named, decay, tolerance)
     start = run.loss

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from jensen.calculus._atom import ATOMS, Atom
 from jensen.calculus._call import Call, Condition, Result, is_unknown
 from jensen.calculus._several import applied_atom
 from jensen.calculus._table import RULES, is_known, is_registered
-from jensen.calculus._value import Value, constant
+from jensen.calculus._together import together
+from jensen.calculus._value import Value, constant, narrowed
 from jensen.errors import UnsupportedOperatorError
-from jensen.program import Name, Node, Program
+from jensen.program import Name, Node, Program, substituted
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,19 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
     conditions: list[Condition] = []
     registered: dict[str, None] = {}
     makers: dict[str, Node] = {}
-    for node in program.nodes:
+    first = {name: Name(name) for name in (*values, *(node.name for node in program.nodes))}
+    seen: dict[str, str] = {}
+    for original in program.nodes:
+        # What is computed twice has one name, so that rules see that it is the same.
+        node = replace(original, args=substituted(original.args, first))
+        key = repr((node.operator, node.args))
+        if key in seen:
+            first[node.name] = Name(seen[key])
+            values[node.name] = known[node.name] = values[seen[key]]
+            continue
+        seen[key] = node.name
         call = Call(node, _resolved(node.args, known), program.constants, [], makers, values)
-        result = _step(call)
+        result = _refined(call, _step(call), known)
         if isinstance(result, Value) and isinstance(node.shape, tuple) and result.shape != node.shape:
             # A rule that forgets a shape would say things about the wrong entries.
             raise UnsupportedOperatorError(node.operator, node.place, "its rule gives another shape")
@@ -82,6 +93,23 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
         if is_registered(node.packet):
             registered[node.packet] = None
     return Analysis(program, values, tuple(conditions), tuple(registered))
+
+
+def _refined(call: Call, result: Result, known: Mapping[str, Any]) -> Result:
+    """Add what is known of several operators together, where one alone tells nothing."""
+    if not isinstance(result, Value) or result.shape != call.node.shape or not is_unknown(result).any():
+        return result
+
+    def run(nodes: Sequence[Node], given: Mapping[str, Value]) -> Mapping[str, Result]:
+        values, inner = {**call.results, **given}, {**known, **given}
+        for node in nodes:
+            again = Call(node, _resolved(node.args, inner), call.numbers, [], call.makers, values)
+            values[node.name] = inner[node.name] = _step(again)
+        return values
+
+    for found in together(call, run):
+        result = narrowed(result, found)
+    return result
 
 
 def _step(call: Call) -> Result:

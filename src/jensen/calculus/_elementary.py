@@ -165,7 +165,8 @@ def _huber(args: Mapping[str, Any]) -> Atom:
 def _threshold(args: Mapping[str, Any]) -> Atom:
     """X above the threshold, a value elsewhere; continuous where the two are equal."""
     t, value = float(args["threshold"]), float(args["value"])
-    return Atom(f"max(x, {t:g})", _UP) if t == value else _NOTHING
+    sign = _POSITIVE if t > 0 else _FLAT if t == 0 else _ODD
+    return Atom(f"max(x, {t:g})", _UP, sign=sign) if t == value else _NOTHING
 
 
 def huber() -> Atom:

@@ -29,6 +29,8 @@ def _torch(operator: str, **args: Any) -> Any:
 @rules("add", "add_", "sub", "sub_", "subtract", "rsub")
 def _add(call: Call) -> Result:
     a, b = call.value("self"), call.value("other")
+    if call.is_same("self", "other") and call.get("alpha", 1) == 1:
+        return product(a, constant(2.0 if "add" in call.node.packet else 0.0))
     if call.node.packet == "aten.rsub":
         a, b = b, a
         if (alpha := call.get("alpha", 1)) != 1:

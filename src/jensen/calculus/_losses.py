@@ -12,7 +12,17 @@ from jensen.calculus._atom import Atom
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import exponential, huber, square
 from jensen.calculus._several import any_bit, log_sum_exp
-from jensen.calculus._value import ANY_SIGN, NEGATIVE, NONNEGATIVE, POSITIVE, Value, constant, has
+from jensen.calculus._value import (
+    ANY_SIGN,
+    NEGATIVE,
+    NONNEGATIVE,
+    POSITIVE,
+    Value,
+    chosen,
+    constant,
+    has,
+    narrowed,
+)
 
 rules = Registry()
 
@@ -38,6 +48,12 @@ def _logistic(call: Call) -> Result:
     """
     x, target = call.value("self"), call.value("target")
     losses = total(_SOFTPLUS(x), negative(product(target, x)))
+    if (numbers := call.number("target")) is not None:
+        # softplus(x) - t x is also softplus(-x) - (t - 1) x.
+        other = negative(product(constant(np.asarray(numbers) - 1.0), x))
+        losses = narrowed(losses, total(_SOFTPLUS(negative(x)), other))
+        inside = (numbers >= 0) & (numbers <= 1)  # where the loss is above max(x, 0) - t x >= 0
+        losses = Value(np.where(inside, losses.sign & POSITIVE, losses.sign), losses.curvature)
     if (positive := call.optional("pos_weight")) is not None:
         rest = _one_less(call.number("target"), target)
         told = product(product(positive, target), _SOFTPLUS(negative(x)))
@@ -79,8 +95,10 @@ def _cross_entropy(call: Call) -> Result:
         )
         curvature = any_bit(every, lambda flags: np.asarray(flags.any(axis=axis)))
         return _reduced(call, Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature))
-    spread = log_sum_exp(x, lambda flags: np.asarray(flags.any(axis=axis)))
-    curvature = total(spread, negative(_of_class(x, target))).curvature
+    # logsumexp(x - x_c) rises in all entries but that of the class, in which it falls.
+    numbers = np.arange(x.shape[axis]).reshape(-1, *(1,) * (x.sign.ndim - 1 - axis))
+    turned = chosen(numbers == np.expand_dims(target, axis), negative(x), x)
+    curvature = log_sum_exp(turned, lambda flags: np.asarray(flags.any(axis=axis))).curvature
     losses = Value(np.full(curvature.shape, NONNEGATIVE, dtype=np.int8), curvature)
     return _reduced(call, losses)
 

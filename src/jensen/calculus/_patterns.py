@@ -19,6 +19,7 @@ from jensen.calculus._value import (
     POSITIVE,
     ROOT_CONVEX,
     UP,
+    VARIES,
     ZERO,
     Flags,
     Value,
@@ -133,13 +134,28 @@ def _matrix(call: Call, x: object, image: Node | None) -> FloatArray | None:
 
 
 def _form(value: Value, matrix: FloatArray, call: Call) -> Value | None:
-    if has(value.curvature, UP | DOWN).any():
+    if has(value.curvature, UP | DOWN).any() and not _rises(value, matrix):
         return None
     upright = is_semidefinite(matrix)
     if not upright and not is_semidefinite(-matrix):
         return None
     keep = call.node.packet == "aten.sum" and bool(call.get("keepdim", False))
     bits = any_bit(value, lambda flags: np.asarray(flags.any(axis=-1, keepdims=keep)))
-    result = Value(np.full(bits.shape, NONNEGATIVE, dtype=np.int8), with_bend(bits, UP))
+    bits = (bits | when(has(bits, VARIES), UP)) & ~np.int8(DOWN)
+    result = Value(np.full(bits.shape, NONNEGATIVE, dtype=np.int8), bits)
     # The root of x' P x is a norm of x.
     return claimed(result, np.full(bits.shape, ROOT_CONVEX, dtype=np.int8)) if upright else negative(result)
+
+
+def _rises(value: Value, matrix: FloatArray) -> bool:
+    """Whether a form rises with x, or its negative does: no entries of two signs, and x >= 0 convex, or -x.
+
+    The gradient (P + P') x is not negative for x >= 0 where no entry of P + P' is, so that a form P >= 0
+    is convex and non-decreasing on the orthant, and so is its root; the form of -x is that of x.
+    """
+    entries = matrix + matrix.T  # of which only the signs matter, which no rounding changes
+    if (entries > 0).any() and (entries < 0).any():
+        return False
+    convex = not has(value.sign, NEGATIVE).any() and not has(value.curvature, DOWN).any()
+    concave = not has(value.sign, POSITIVE).any() and not has(value.curvature, UP).any()
+    return convex or concave

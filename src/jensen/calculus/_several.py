@@ -30,6 +30,7 @@ from jensen.calculus._value import (
     Flags,
     Value,
     claimed,
+    constant,
     has,
     when,
 )
@@ -99,11 +100,15 @@ def minimum(a: Value, b: Value) -> Value:
 
 @rules("maximum", "fmax")
 def _maximum(call: Call) -> Result:
+    if call.is_same("self", "other"):
+        return call.value()
     return maximum(call.value("self"), call.value("other"))
 
 
 @rules("minimum", "fmin")
 def _minimum(call: Call) -> Result:
+    if call.is_same("self", "other"):
+        return call.value()
     return minimum(call.value("self"), call.value("other"))
 
 
@@ -111,8 +116,8 @@ def _by_operator(call: Call, sign: int) -> Any_:
     def found(flags: Flags) -> Flags:
         result = run(call, {"self": torch.from_numpy(sign * flags.astype(np.float64))})
         result = result if isinstance(result, torch.Tensor) else result[0]
-        chosen: Flags = np.asarray(sign * result.numpy() > 0.5)
-        return chosen
+        picked: Flags = np.asarray(sign * result.numpy() > 0.5)
+        return picked
 
     return found
 
@@ -204,18 +209,20 @@ def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
     return atom(argument)
 
 
-def _along(call: Call, keep: bool | None = None) -> Any_:
+def _along(call: Call) -> Any_:
     """Look along the axes that the operator reduces."""
     axes = call.get("dim")
     axes = None if axes is None or axes == [] else axes if isinstance(axes, int) else tuple(axes)
-    kept = bool(call.get("keepdim", False)) if keep is None else keep
+    kept = bool(call.get("keepdim", False))
     return lambda flags: np.asarray(flags.any(axis=axes, keepdims=kept))
 
 
 def log_sum_exp(value: Value, found: Any_) -> Value:
-    """Convex and non-decreasing in every entry."""
+    """Convex and non-decreasing in every entry, and never below the largest."""
     curvature = with_bend(any_bit(value, found), UP)
-    return Value(np.full(curvature.shape, NEGATIVE | ZERO | POSITIVE, dtype=np.int8), curvature)
+    not_below, above = found(~has(value.sign, NEGATIVE)), found(~has(value.sign, NEGATIVE | ZERO))
+    sign = np.int8(POSITIVE) | when(~above, ZERO) | when(~not_below, NEGATIVE)
+    return Value(sign, curvature)
 
 
 @rules("logsumexp")
@@ -232,6 +239,8 @@ def _logcumsumexp(call: Call) -> Result:
 @rules("logaddexp")
 def _logaddexp(call: Call) -> Result:
     a, b = call.value("self"), call.value("other")
+    if call.is_same("self", "other"):
+        return total(a, constant(1.0))  # log(2), of which only the sign matters
     shape = np.broadcast_shapes(a.shape, b.shape)
     a, b = a.broadcast(shape), b.broadcast(shape)
     return log_sum_exp(_stacked(a, b), lambda x: np.asarray(x.any(axis=0)))
@@ -240,15 +249,32 @@ def _logaddexp(call: Call) -> Result:
 @rules("log_softmax", "_log_softmax")
 def _log_softmax(call: Call) -> Result:
     value = call.value()
-    found = total(value, negative(log_sum_exp(value, _along(call, keep=True))))
-    return Value(np.full(value.shape, NONPOSITIVE, dtype=np.int8), found.curvature)
+    return Value(np.full(value.shape, NONPOSITIVE, dtype=np.int8), _log_shares(call, value))
+
+
+def _log_shares(call: Call, value: Value) -> Bits:
+    """Tell how x_i - logsumexp(x) bends: as -logsumexp(x - x_i), it falls in all other entries."""
+    if not value.shape:
+        return when(False, 0)
+    axis = int(call.get("dim"))
+
+    def others(flags: Flags) -> Flags:
+        """Whether any entry but this one is flagged."""
+        result: Flags = flags.sum(axis=axis, keepdims=True) > flags
+        return result
+
+    up, down = has(value.curvature, UP), has(value.curvature, DOWN)
+    varies = np.broadcast_to(value.varies.any(axis=axis, keepdims=True), value.shape)
+    strange = np.broadcast_to(has(value.curvature, FOREIGN).any(axis=axis, keepdims=True), value.shape)
+    bends = when(others(down) | up, UP) | when(varies, VARIES | DOWN)
+    return bends | when(strange, FOREIGN)
 
 
 @rules("softmax", "_softmax")
 def _softmax(call: Call) -> Result:
     found, value = call.nothing_known(), call.value()
     assert isinstance(found, Value)
-    logarithm = total(value, negative(log_sum_exp(value, _along(call, keep=True)))).curvature
+    logarithm = _log_shares(call, value)
     result = Value(np.full(found.shape, POSITIVE, dtype=np.int8), found.curvature)
     return claimed(result, when(~has(logarithm, UP), LOG_CONCAVE))
 

@@ -168,6 +168,12 @@ def claimed(value: Value, logs: Bits) -> Value:
     return Value(sign.astype(np.int8), curvature.astype(np.int8), before)
 
 
+def narrowed(value: Value, other: Value) -> Value:
+    """Keep what two descriptions of one value have in common: both are right."""
+    curvature = value.curvature & (other.curvature | ~np.int8(UP | DOWN))
+    return Value(value.sign & other.sign, curvature, value.logs)
+
+
 def bends_of(logs: Bits, varies: Flags) -> Bits:
     """Write claims about logarithms as a curvature."""
     bends = when(~has(logs, LOG_CONCAVE), UP) | when(~has(logs, LOG_CONVEX), DOWN)

@@ -95,7 +95,10 @@ def _applied(call: Call, values: Mapping[str, Known | Several]) -> Known | Sever
     real = dtype is None or (isinstance(dtype, str) and dtype.startswith(("float", "bfloat")))
     rule = RULES.get(node.packet)
     if rule is not None and real:  # conversion to integers jumps
-        result = rule(call)
+        try:
+            result = rule(call)
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
+            raise call.refused(f"it does not fit its arguments: {error}") from error
         if result is not None:
             if isinstance(result, Known) and result.shape != node.shape:
                 raise call.refused("it has another shape than the program says")
