@@ -24,7 +24,6 @@ _LOG_CAP_UP, _LOG_UP, _LOG_SAME, _LOG_OPPOSITE = _CAP_UP, _UP, _SAME, _OPPOSITE
 _ODD = {"negative": "negative", "zero": "zero", "positive": "positive"}
 _EVEN = {"negative": "positive", "zero": "zero", "positive": "positive"}
 _POSITIVE = dict.fromkeys(("negative", "zero", "positive"), "positive")
-_NONNEG = dict.fromkeys(("negative", "zero", "positive"), "nonneg")
 _FLAT = {"negative": "zero", "zero": "zero", "positive": "positive"}
 
 _RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT, log=_LOG_CAP_UP, log_of_exp=_LOG_SAME)
@@ -155,6 +154,7 @@ def huber() -> Atom:
     return _huber({})
 
 
+SIZE = Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME)
 LOGARITHM = Atom("log", _CAP_UP, domain="positive", of_exp=_SAME)
 _SATURATING = Atom("tanh", _RISES, _CAP_UP, _UP, _ODD, log_of_exp=_LOG_CAP_UP)
 _BUMPY = Atom("silu", _WILD, sign=_ODD)
@@ -162,7 +162,7 @@ _BUMPY = Atom("silu", _WILD, sign=_ODD)
 _TABLE: dict[str, Described] = {
     "relu": _RELU,
     "leaky_relu": _leaky_relu,
-    "abs": Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME),
+    "abs": SIZE,
     "square": _SQUARE,
     "sqrt": power(0.5),
     "rsqrt": power(-0.5),
@@ -192,7 +192,7 @@ _TABLE: dict[str, Described] = {
     "gelu": Atom("gelu", _WILD, sign=_ODD),
     "mish": Atom("mish", _WILD, sign=_ODD),
     "selu": Atom("selu", _RISES, _SAME, _UP, _ODD, log_of_exp=_LOG_SAME),
-    "hardsigmoid": Atom("hardsigmoid", _RISES, sign=_NONNEG),
+    "hardsigmoid": Atom("hardsigmoid", _RISES, _CAP_UP, _UP, {**_POSITIVE, "negative": "nonneg"}),
     "hardswish": Atom("hardswish", _WILD),
     "sin": Atom("sin", _WILD, sign={"zero": "zero"}),
     "cos": Atom("cos", _WILD, sign={"zero": "positive"}),
