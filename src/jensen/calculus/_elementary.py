@@ -24,12 +24,11 @@ _LOG_CAP_UP, _LOG_UP, _LOG_SAME, _LOG_OPPOSITE = _CAP_UP, _UP, _SAME, _OPPOSITE
 _ODD = {"negative": "negative", "zero": "zero", "positive": "positive"}
 _EVEN = {"negative": "positive", "zero": "zero", "positive": "positive"}
 _POSITIVE = dict.fromkeys(("negative", "zero", "positive"), "positive")
-_NONNEG = dict.fromkeys(("negative", "zero", "positive"), "nonneg")
 _FLAT = {"negative": "zero", "zero": "zero", "positive": "positive"}
 
 _RELU = Atom("relu", _UP, _SAME, _STILL, _FLAT, log=_LOG_CAP_UP, log_of_exp=_LOG_SAME, root_of_square=True)
-_ABS = Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME, root_of_square=True)
-_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME, root=_ABS, root_of_square=True)
+SIZE = Atom("abs", _CUP, _SAME, _OPPOSITE, _EVEN, log_of_exp=_LOG_SAME, root_of_square=True)
+_SQUARE = Atom("square", _CUP, _UP, _DOWN, _EVEN, log_of_exp=_LOG_SAME, root=SIZE, root_of_square=True)
 _EXP = Atom("exp", _UP, sign=_POSITIVE, log=_LOG_SAME, log_of_exp=_LOG_UP)
 _NOTHING = Atom("an operator with these arguments", _WILD)
 """Where nothing is known, for arguments out of the ordinary."""
@@ -92,7 +91,7 @@ def power(p: float) -> Atom:
 
 def _absolute_power(p: float) -> Atom:
     """|x|^p for a whole p >= 1."""
-    return _ABS if p == 1 else Atom(f"|x|^{p:g}", _CUP, _UP, _DOWN, _EVEN)
+    return SIZE if p == 1 else Atom(f"|x|^{p:g}", _CUP, _UP, _DOWN, _EVEN)
 
 
 def exponential(base: float) -> Atom:
@@ -181,7 +180,7 @@ _BUMPY = Atom("silu", _WILD, sign=_ODD)
 _TABLE: dict[str, Described] = {
     "relu": _RELU,
     "leaky_relu": _leaky_relu,
-    "abs": _ABS,
+    "abs": SIZE,
     "square": _SQUARE,
     "sqrt": power(0.5),
     "rsqrt": power(-0.5),
@@ -213,7 +212,7 @@ _TABLE: dict[str, Described] = {
     "gelu": Atom("gelu", _WILD, sign=_ODD),
     "mish": Atom("mish", _WILD, sign=_ODD),
     "selu": Atom("selu", _RISES, _SAME, _UP, _ODD, log_of_exp=_LOG_SAME),
-    "hardsigmoid": Atom("hardsigmoid", _RISES, sign=_NONNEG),
+    "hardsigmoid": Atom("hardsigmoid", _RISES, _CAP_UP, _UP, {**_POSITIVE, "negative": "nonneg"}),
     "hardswish": Atom("hardswish", _WILD),
     "sin": Atom("sin", _WILD, sign={"zero": "zero"}),
     "cos": Atom("cos", _WILD, sign={"zero": "positive"}),

@@ -20,8 +20,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from jensen.calculus._call import Call
-from jensen.calculus._roots import exponent_of, root, size_of
+from jensen.calculus._call import Call, is_unknown
+from jensen.calculus._elementary import SIZE
+from jensen.calculus._roots import exponent_of, root
 from jensen.calculus._value import (
     DOWN,
     NEGATIVE,
@@ -61,14 +62,21 @@ class _Factor:
         if self.supposed:
             return Value((self.value.sign & ~NEGATIVE).astype(np.int8), self.value.curvature)
         # An even power is that of the absolute value.
-        return size_of(self.value) if self.plain.denominator == 1 and self.plain % 2 == 0 else None
+        return SIZE(self.value) if self.plain.denominator == 1 and self.plain % 2 == 0 else None
 
 
-def monomial(call: Call) -> Value | None:
-    """Read a node as a monomial; None where it is none, or nothing is known of a factor."""
+def monomial(call: Call, deep: bool) -> Value | None:
+    """Read a node as a monomial; None where it is none, or nothing is known of a factor.
+
+    Parameters
+    ----------
+    call : Call
+    deep : bool
+        Whether products are taken apart of which it is known already how they bend.
+    """
     factors: dict[str, _Factor] = {}
-    for given, exponent, sense in _split(call, call.node, Fraction(1), "plain") or ():
-        if not _take(call, given, exponent, sense, factors):
+    for part in _split(call, call.node, Fraction(1), "plain") or ():
+        if not _take(call, *part, factors, deep):
             return None
     if not factors or len(factors) > _MOST:
         return None
@@ -83,7 +91,9 @@ def monomial(call: Call) -> Value | None:
     return _bent(bases, shape)
 
 
-def _take(call: Call, given: object, exponent: Fraction, sense: Sense, factors: dict[str, _Factor]) -> bool:
+def _take(
+    call: Call, given: object, exponent: Fraction, sense: Sense, factors: dict[str, _Factor], deep: bool
+) -> bool:
     """Take a factor to an exponent apart, as far as it goes; False where that says nothing."""
     if not isinstance(given, Name):
         factors[f"number {len(factors)}"] = _Factor(constant(given), exponent, exponent)
@@ -91,7 +101,7 @@ def _take(call: Call, given: object, exponent: Fraction, sense: Sense, factors: 
     value, made = call.known(given), call.maker(given)
     if value is None or len(factors) > _MOST:
         return False
-    if made is not None:
+    if made is not None and (deep or exponent_of(call, made) is not None or is_unknown(value).any()):
         if (found := root(call, made)) is not None:
             power, of_root = found
             factor = factors.setdefault(f"root of {given.name}", _Factor(of_root))
@@ -99,7 +109,7 @@ def _take(call: Call, given: object, exponent: Fraction, sense: Sense, factors: 
             return True
         split = _split(call, made, exponent, sense)
         if split is not None:
-            return all(_take(call, *part, factors) for part in split)
+            return all(_take(call, *part, factors, deep) for part in split)
     factor = factors.setdefault(given.name, _Factor(value))
     factor.exponent += exponent
     factor.plain += exponent if sense == "plain" else 0

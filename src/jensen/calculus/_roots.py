@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jensen.calculus._atom import ATOMS, Atom
 from jensen.calculus._call import Call
+from jensen.calculus._elementary import SIZE
 from jensen.calculus._several import any_bit, with_bend
 from jensen.calculus._value import (
     DOWN,
@@ -51,13 +51,6 @@ def exponent_of(call: Call, node: Node) -> Fraction | None:
         return None
     exponent = float(np.reshape(number, ()))
     return Fraction(exponent) if isfinite(exponent) and exponent != 0 else None
-
-
-def size_of(value: Value) -> Value:
-    """Describe the absolute value."""
-    atom = ATOMS["aten.abs"]
-    assert isinstance(atom, Atom)
-    return atom(value)
 
 
 def root(call: Call, node: Node) -> tuple[Fraction, Value] | None:
@@ -99,7 +92,7 @@ def _squared_norm(call: Call, node: Node) -> tuple[Fraction | None, Value] | Non
     value = call.known(one)
     if one != other or value is None or len(value.shape) != 1:
         return None
-    bits = any_bit(size_of(value), lambda flags: np.asarray(flags.any()))
+    bits = any_bit(SIZE(value), lambda flags: np.asarray(flags.any()))
     return Fraction(2), _bent(Fraction(2), bits)
 
 
@@ -123,13 +116,13 @@ def _powers(call: Call, given: object) -> tuple[Fraction | None, Value] | None:
     one, other = made.args.get("self"), made.args.get("other")
     if made.packet in ("aten.mul", "aten.mul_", "aten.multiply"):
         if one == other and (same := call.known(one)) is not None:
-            return Fraction(2), size_of(same)
+            return Fraction(2), SIZE(same)
         return _weighed(call, one, other)
     power, base = exponent_of(call, made), call.known(one)
     if power is None or base is None or power == 1:
         return None
     if power > 0 and power % 2 == 0:
-        return power, size_of(base)
+        return power, SIZE(base)
     if power > 0 and power.denominator == 1:
         return None if has(base.sign, NEGATIVE).any() else (power, base)
     if made.packet == "aten.reciprocal" and has(base.sign, NEGATIVE).any():

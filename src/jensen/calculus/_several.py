@@ -11,7 +11,7 @@ import torch
 from jensen.calculus._arithmetic import kept, negative, total
 from jensen.calculus._atom import Atom
 from jensen.calculus._call import Call, Registry, Result
-from jensen.calculus._elementary import exponential, huber, power, sloped, square
+from jensen.calculus._elementary import SIZE, exponential, huber, power, sloped, square
 from jensen.calculus._moving import run
 from jensen.calculus._value import (
     DOWN,
@@ -209,10 +209,14 @@ def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
     return atom(argument)
 
 
+def _axes(call: Call) -> int | tuple[int, ...] | None:
+    axes = call.get("dim")
+    return None if axes is None or axes == [] else axes if isinstance(axes, int) else tuple(axes)
+
+
 def _along(call: Call) -> Any_:
     """Look along the axes that the operator reduces."""
-    axes = call.get("dim")
-    axes = None if axes is None or axes == [] else axes if isinstance(axes, int) else tuple(axes)
+    axes = _axes(call)
     kept = bool(call.get("keepdim", False))
     return lambda flags: np.asarray(flags.any(axis=axes, keepdims=kept))
 
@@ -284,7 +288,11 @@ def _norm(call: Call) -> Result:
     order = call.get("ord", call.get("p", 2))
     if isinstance(order, str) or not float(order) >= 1:
         return call.nothing_known()
-    size, found = huber()(call.value()), _along(call)
+    found = _along(call)
+    if float(order) == 1:
+        axes, keep = _axes(call), bool(call.get("keepdim", False))
+        return summed(SIZE(call.value()), lambda x: np.asarray(x.sum(axis=axes, keepdims=keep)))
+    size = huber()(call.value())
     sign = when(found(has(size.sign, POSITIVE)), POSITIVE) | when(~found(~has(size.sign, ZERO)), ZERO)
     # A norm is not smooth where it is zero, and bends even where its argument is affine.
     result = Value(sign, with_bend(any_bit(size, found), UP))

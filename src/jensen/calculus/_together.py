@@ -21,8 +21,10 @@ _MONOMIALS = (*_PRODUCTS, *_QUOTIENTS, "aten.pow", "aten.sqrt", "aten.rsqrt", "a
 
 def together(call: Call, run: Run) -> Iterator[Value]:
     """Tell what a node is known to be as the last of several operators; each is right by itself."""
-    if call.node.packet in _MONOMIALS and (found := monomial(call)) is not None:
-        yield found
+    if call.node.packet in _MONOMIALS:
+        for deep in (True, False):
+            if (found := monomial(call, deep)) is not None:
+                yield found
     if call.node.packet in _PRODUCTS:
         if (found := relative_entropy(call)) is not None:
             yield found

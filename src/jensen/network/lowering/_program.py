@@ -189,9 +189,6 @@ def _cost(node: Node, args: dict[str, Any]) -> tuple[int, int]:
 
 def call(target: str, args: Mapping[str, Any]) -> Any:
     """Call an aten operator by name."""
-    if target in ("aten.view.default", "aten._unsafe_view.default"):
-        # How the tensors of a trace lay in memory, on which views rest, is not kept.
-        return args["self"].reshape(args["size"])
     overload = overload_of(target)
     return overload(**({**args, "device": "cpu"} if "device" in args else args))
 
