@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 import torch
 
-from jensen.calculus._arithmetic import kept, negative, total
+from jensen.calculus._arithmetic import kept, negative, summed, total
 from jensen.calculus._atom import Atom
 from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import SIZE, exponential, huber, power, sloped, square

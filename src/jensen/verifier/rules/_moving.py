@@ -100,7 +100,9 @@ _MOVES = """view reshape _unsafe_view flatten unflatten permute transpose swapax
     split_with_sizes chunk unsafe_split unsafe_chunk unbind cat concat concatenate stack slice_scatter
     select_scatter flip roll gather diagonal reflection_pad1d reflection_pad2d replication_pad1d
     replication_pad2d tril triu repeat_interleave"""
-_SAMES = "contiguous clone alias detach dropout feature_dropout alpha_dropout lift_fresh_copy positive"
+_SAMES = (
+    "contiguous clone alias detach dropout feature_dropout alpha_dropout lift_fresh_copy positive"
+)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys((f"aten.{name}" for name in _MOVES.split()), moved),
