@@ -34,7 +34,11 @@ def test_experiment_on_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     main([*options, "--starts", "1", "--seconds", "0.3", "--picture", str(tmp_path / "picture.png")])
     text = capsys.readouterr().out
     assert "30 rows, 3 features, 4 hidden neurons" in text
-    rows = [line.split("|") for line in text.splitlines() if line.startswith(("| alt", "| red", "| Adam"))]
-    assert [row[1].split(",")[0].strip() for row in rows] == ["alternating", "reduced", "Adam"]
+    rows = [
+        line.split("|")
+        for line in text.splitlines()
+        if line.startswith(("| lin", "| alt", "| red", "| Adam"))
+    ]
+    assert [row[1].split(",")[0].strip() for row in rows] == ["linearised", "alternating", "reduced", "Adam"]
     assert all(0 < float(row[-3]) < 1 for row in rows)
     assert (tmp_path / "picture.png").stat().st_size > 5000

@@ -47,8 +47,8 @@ def evaluated(model: nn.Module, name: str, data: tuple[torch.Tensor, torch.Tenso
         return LOSSES[name](model(data[0]), data[1]).item() + decay / 2 * squares
 
 
-def posed(name: str, model: nn.Module) -> tuple[Tail, OutputMap, dict[str, Any]]:
-    traced = objective(model, name, table(name))
+def posed(name: str, model: nn.Module, rows: int = 30) -> tuple[Tail, OutputMap, dict[str, Any]]:
+    traced = objective(model, name, table(name, rows))
     cut = split(traced.program)
     assert cut is not None
     return Tail(cut), OutputMap(until(traced.program, cut.name), traced.names), dict(traced.values)
@@ -101,18 +101,18 @@ def test_same_start_same_end() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "multiclass_hinge"])
-@pytest.mark.parametrize("decay", [0.0, 0.05])
-def test_steps_are_optimal(name: str, decay: float) -> None:
+@pytest.mark.parametrize(("decay", "rows"), [(0.0, 30), (0.05, 30), (0.0, 4), (0.05, 4)])
+def test_steps_are_optimal(name: str, decay: float, rows: int) -> None:
     """Against cvxpy's solution of the same convex problem, written down by hand."""
     model = net(3 if name in CLASSES else 1)
-    tail, outputs, values = posed(name, model)
+    tail, outputs, values = posed(name, model, rows)
     c, jacobian = outputs.derivatives(values)
     start = torch.from_numpy(np.concatenate([v.ravel() for v in values.values()]))
     problem = Linearised(tail, c, jacobian, start, decay)
     pull = torch.full_like(start, 0.1)
     found = problem.minimum(pull, 1e-10)
     assert found is not None
-    target = table(name)[1].numpy()
+    target = table(name, rows)[1].numpy()
     d = cp.Variable(len(start))
     z = c.numpy() + jacobian.numpy() @ d
     losses: dict[str, Callable[[], Any]] = {
@@ -123,11 +123,11 @@ def test_steps_are_optimal(name: str, decay: float) -> None:
         "epsilon_insensitive": lambda: cp.pos(cp.abs(z - target) - 0.125),
         "pinball": lambda: cp.maximum(0.875 * (target - z), 0.125 * (z - target)),
         "cross_entropy": lambda: (
-            cp.log_sum_exp(cp.reshape(z, (30, 3), order="C"), axis=1) - z[np.arange(30) * 3 + target]
+            cp.log_sum_exp(cp.reshape(z, (rows, 3), order="C"), axis=1) - z[np.arange(rows) * 3 + target]
         ),
     }
     regular = decay / 2 * cp.sum_squares(start.numpy() + d) + 0.05 * cp.sum_squares(d)
-    truth = cp.Problem(cp.Minimize(cp.sum(losses[name]()) / 30 + regular))
+    truth = cp.Problem(cp.Minimize(cp.sum(losses[name]()) / rows + regular))
     truth.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
     value = problem.value(found.point) + 0.05 * float(found.point.square().sum())
     assert value == pytest.approx(truth.value, rel=1e-7, abs=1e-9)

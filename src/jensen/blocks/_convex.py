@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ _NEWTON_STEPS = 50
 _HALVINGS = 30
 _ARMIJO = 1e-4
 _RIDGE = 1e-12
+_SAFE = 1e-9
+"""What is added to second derivatives, as a share of these, with which it may be divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,70 @@ class Solution:
 
     point: torch.Tensor
     gap: float
+
+
+class _Second:
+    """Second derivatives J' D J, of which D is made of blocks.
+
+    Parameters
+    ----------
+    blocks : (groups, k, k) tensor
+    jacobian : (groups * k, p) tensor
+    """
+
+    def __init__(self, blocks: torch.Tensor, jacobian: torch.Tensor) -> None:
+        self.blocks, self.jacobian = blocks, jacobian
+        self.table = jacobian.reshape(len(blocks), blocks.shape[1], -1)
+
+    @cached_property
+    def product(self) -> torch.Tensor:
+        """D J."""
+        return _times(self.blocks, self.table).reshape(self.jacobian.shape)
+
+    @cached_property
+    def diagonal(self) -> torch.Tensor:
+        """Second derivatives along the entries."""
+        return (self.jacobian * self.product).sum(0)
+
+    @cached_property
+    def matrix(self) -> torch.Tensor:
+        """All of them."""
+        return self.jacobian.T @ self.product
+
+    def solver(self, added: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """Factorise J' D J + diag(added), in the smaller of outputs and entries; None if not finite."""
+        size = float(self.diagonal.max()) + float(added.max())
+        if not np.isfinite(size):
+            return None
+        rows, columns = self.jacobian.shape
+        if rows < columns and float(added.min()) > _SAFE * size:
+            return self._by_rows(added)
+        # A little of the identity: the layers of a network rarely determine every weight.
+        ridge = _RIDGE * size + 1e-300
+        while True:
+            factor, failed = torch.linalg.cholesky_ex(self.matrix + torch.diag(added + ridge))
+            if not int(failed):
+                return lambda right: torch.cholesky_solve(right[:, None], factor)[:, 0]
+            ridge *= 1e3
+
+    def _by_rows(self, added: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Factorise I + U diag(added)^-1 U' instead, where D = R R' and U = R' J (Woodbury's identity)."""
+        values, vectors = torch.linalg.eigh(self.blocks)
+        roots = (vectors * values.clamp(min=0.0).sqrt()[:, None, :]).transpose(1, 2)
+        rooted = _times(roots, self.table).reshape(self.jacobian.shape)
+        scaled = rooted / added
+        factor = torch.linalg.cholesky(scaled @ rooted.T + torch.eye(len(rooted), dtype=added.dtype))
+
+        def solve(right: torch.Tensor) -> torch.Tensor:
+            inner = torch.cholesky_solve((scaled @ right)[:, None], factor)[:, 0]
+            return right / added - scaled.T @ inner
+
+        return solve
+
+
+def _times(blocks: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Multiply block by block; blocks of one entry by broadcasting, which is faster."""
+    return blocks * table if blocks.shape[1] == 1 else blocks @ table
 
 
 class Linearised:
@@ -55,7 +123,7 @@ class Linearised:
     ) -> None:
         self.tail, self.outputs, self.jacobian = tail, outputs, jacobian
         self.start, self.decay = start, decay
-        self._first: tuple[float, torch.Tensor, torch.Tensor] | None = None
+        self._first: tuple[float, torch.Tensor, _Second] | None = None
         self._hinged: tuple[float, FloatArray, FloatArray, FloatArray] | None = None
 
     def value(self, d: torch.Tensor) -> float:
@@ -66,30 +134,24 @@ class Linearised:
     def curvature(self) -> torch.Tensor:
         """Second derivatives along the entries, at no step; of hinges, of squares of their size."""
         if self.tail.network is None:
-            return self._at_start()[2].diagonal()
+            return self._at_start()[2].diagonal
         return self.jacobian.square().mean(0)
 
     def minimum(self, pull: torch.Tensor | None, tolerance: float) -> Solution | None:
-        """Find the step; None where there is no minimum, or the solver did not get there."""
+        """Find the step, h being smooth or a sum of hinges; None where no minimum is found."""
         weights = torch.zeros_like(self.start) if pull is None else pull
         if self.tail.network is None:
             return self._newton(weights, tolerance)
-        if self.tail.hinges is not None:
-            return self._by_hinges(weights, tolerance)
-        return None
+        return self._by_hinges(weights, tolerance)
 
-    def _bends(self, d: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """Value, gradient and second derivatives, without the pull."""
+    def _bends(self, d: torch.Tensor) -> tuple[float, torch.Tensor, _Second]:
+        """Value and gradient, without the pull, and second derivatives, without decay and pull."""
         value, gradient, second = self.tail.bends(self.outputs + self.jacobian @ d)
         there = self.start + d
-        groups, size, _ = second.shape
-        table = self.jacobian.reshape(groups, size, -1)
-        product = second * table if size == 1 else second @ table
-        hessian = self.jacobian.T @ product.reshape(self.jacobian.shape)
         value += self.decay / 2 * float(there.square().sum())
-        return value, self.jacobian.T @ gradient + self.decay * there, hessian
+        return value, self.jacobian.T @ gradient + self.decay * there, _Second(second, self.jacobian)
 
-    def _at_start(self) -> tuple[float, torch.Tensor, torch.Tensor]:
+    def _at_start(self) -> tuple[float, torch.Tensor, _Second]:
         if self._first is None:
             self._first = self._bends(torch.zeros_like(self.start))
         return self._first
@@ -98,16 +160,12 @@ class Linearised:
         d = torch.zeros_like(self.start)
         gap = np.inf
         for step_number in range(_NEWTON_STEPS):
-            value, gradient, hessian = self._bends(d) if step_number else self._at_start()
+            value, gradient, second = self._bends(d) if step_number else self._at_start()
             gradient = gradient + pull * d
-            size = float(hessian.diagonal().max()) + float(pull.max())
-            # A little of the identity: the layers of a network rarely determine every weight.
-            ridge = pull + self.decay + (_RIDGE * size + 1e-300)
-            factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag(ridge))
-            while int(failed):
-                ridge = ridge + 1e3 * _RIDGE * size
-                factor, failed = torch.linalg.cholesky_ex(hessian + torch.diag(ridge))
-            step = -torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+            solve = second.solver(pull + self.decay)
+            if solve is None:
+                return None
+            step = -solve(gradient)
             slope = float(gradient @ step)
             if not np.isfinite(slope):
                 return None
@@ -115,6 +173,10 @@ class Linearised:
             if gap <= tolerance:
                 break
             whole = value + float((pull * d) @ d) / 2
+            there = self.value(d + step) + float((pull * (d + step)) @ (d + step)) / 2
+            if abs(there - whole - slope / 2) <= tolerance:
+                # As good as quadratic, which second derivatives at the new point would but confirm.
+                return Solution(d + step, abs(there - whole - slope / 2))
             share = self._search(d, step, pull, whole, slope)
             if share == 0:
                 break

@@ -64,8 +64,8 @@ class HingeSolution:
 def interior(problem: HingeProblem, tolerance: float) -> HingeSolution:
     """Minimise by Mehrotra's predictor and corrector; every entry of `quadratic` is positive.
 
-    What is factorised has the size of d. Source: Wright, "Primal-dual interior-point methods", 1997,
-    chapter 10.
+    What is factorised has the size of d, or of the hinges if these are fewer. Source: Wright, "Primal-dual
+    interior-point methods", 1997, chapter 10.
 
     Parameters
     ----------
@@ -142,19 +142,30 @@ class _System:
     problem: HingeProblem
     state: _State
     width: FloatArray
-    scaled: FloatArray
     factor: tuple[FloatArray, bool]
 
     @classmethod
     def at(cls, problem: HingeProblem, state: _State) -> _System | None:
-        """Factorise; None where rounding has made that impossible."""
+        """Factorise, in the smaller of hinges and entries; None where rounding has made that impossible."""
         width = state.s / state.u + state.t / (problem.weights - state.u)
-        scaled = problem.matrix / width[:, None]
+        m, q = problem.matrix, problem.quadratic
+        if m.shape[0] < m.shape[1]:
+            whole = np.diag(width) + m @ (m / q).T
+        else:
+            whole = np.diag(q) + m.T @ (m / width[:, None])
         try:
-            factor = cho_factor(np.diag(problem.quadratic) + problem.matrix.T @ scaled, check_finite=False)
+            return cls(problem, state, width, cho_factor(whole, check_finite=False))
         except LinAlgError:
             return None
-        return cls(problem, state, width, scaled, factor)
+
+    def _solve(self, k: FloatArray, dual: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Solve quadratic d + matrix' u = -dual and matrix d - width u = k."""
+        m, q = self.problem.matrix, self.problem.quadratic
+        if m.shape[0] < m.shape[1]:
+            u = -cho_solve(self.factor, k + m @ (dual / q), check_finite=False)
+            return -(dual + u @ m) / q, u
+        d = cho_solve(self.factor, (k / self.width) @ m - dual, check_finite=False)
+        return d, (m @ d - k) / self.width
 
     def direction(self, first: FloatArray, second: FloatArray) -> _State:
         """Solve for the changes that make u s and (weights - u) t change by these amounts."""
@@ -163,8 +174,7 @@ class _System:
         dual = problem.slope + problem.quadratic * now.d + now.u @ problem.matrix
         primal = now.t - now.s - problem.shift - problem.matrix @ now.d
         k = second / v - first / now.u + primal
-        d = cho_solve(self.factor, self.scaled.T @ k - dual, check_finite=False)
-        u = (problem.matrix @ d - k) / self.width
+        d, u = self._solve(k, dual)
         return _State(d, u, (first - now.s * u) / now.u, (second + now.t * u) / v)
 
 
