@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from programs import WIDTH
-from verifier_campaign import Step, accepted, program_of
+from verifier_campaign import Step, accepted, flags, program_of
 
 import jensen
 from jensen.errors import CertificateError
@@ -233,6 +233,18 @@ def test_minima_are_concave_and_pairs_of_values() -> None:
         pair = (f"{name}.dim", {"self": X, "dim": 1, "keepdim": True})
         assert on(REAL, pair, ("_operator.getitem", {"a": N[0], "b": 0})) == convex
         assert not on(REAL, pair, ("_operator.getitem", {"a": N[0], "b": 1}))
+
+
+def test_a_larger_value_is_one_of_two_only_if_their_signs_say_so() -> None:
+    steps = ("abs.default", {"self": X}), ("neg.default", {"self": N[0]})
+    for one, other in ((X, N[1]), (N[1], X)):
+        last = ("maximum.default", {"self": one, "other": other}), ("neg.default", {"self": N[2]})
+        assert not on(REAL, *steps, *last)
+        assert not on(NONPOSITIVE, *steps, *last)
+        assert on(NONNEGATIVE, *steps, *last)  # it is x
+    for one, other in ((X, N[0]), (N[0], X)):
+        last = ("maximum.default", {"self": one, "other": other}), ("neg.default", {"self": N[1]})
+        assert not on(REAL, ("flip.default", {"self": X, "dims": [1]}), *last)
 
 
 def test_norms_of_order_below_one_are_refused() -> None:
@@ -514,6 +526,9 @@ def test_log_convexity() -> None:
     assert on(REAL, *both, (add, pair), (mul, {"self": N[2], "other": N[1]}))
     assert on(REAL, *both, ("maximum.default", pair), (mul, {"self": N[2], "other": N[1]}))
     assert not on(REAL, *both, ("minimum.default", pair), (mul, {"self": N[2], "other": N[1]}))
+    soft = EXP, ("softplus.default", {"self": X}), ("flip.default", {"self": N[0], "dims": [1]})
+    for name in ("maximum.default", add):  # of a value that is not log-convex, and one that is
+        assert not on(REAL, *soft, (name, pair), (mul, {"self": N[3], "other": N[2]}))
     assert not on(REAL, *both, (sub, pair))
     assert not on(REAL, *both, (sub, pair), (mul, {"self": N[2], "other": N[1]}))  # a difference
     assert on(REAL, *both, (add, pair), ("log.default", {"self": N[2]}))
@@ -569,7 +584,16 @@ def test_log_concavity() -> None:
         )
         # Of a convex argument; erfc falls, so that log(erfc(x^2)) is concave.
         assert on(REAL, inner, *outer) == (name == "erfc.default"), name
-    # Sums of log-concave functions need not be log-concave.
+    # Products of a log-concave and a log-convex function are nothing, and sums of log-concave ones neither.
+    mixed = (
+        ("sigmoid.default", {"self": X}),
+        ("reciprocal.default", {"self": N[0]}),
+        ("flip.default", {"self": N[1], "dims": [1]}),
+        ("mul.Tensor", {"self": N[0], "other": N[2]}),
+        ("log.default", {"self": N[3]}),
+    )
+    assert not on(REAL, *mixed)
+    assert not on(REAL, *mixed, ("neg.default", {"self": N[4]}))
     added = ("add.Tensor", {"self": N[0], "other": N[1]})
     both = ("sigmoid.default", {"self": X}), ("flip.default", {"self": N[0], "dims": [1]}), added
     assert not on(REAL, *both, ("reciprocal.default", {"self": N[2]}))
@@ -623,3 +647,84 @@ def test_arguments_that_make_no_sense_are_refused_and_nothing_else_is_raised() -
                     replay_rules(program, jensen.WholeSpace(), (0,), None, 0)
                 except CertificateError:
                     continue
+
+
+def test_signs_of_sums_and_products() -> None:
+    """A certificate also says that nothing is undefined, whatever values the held inputs have."""
+
+    def defined(*steps: tuple[str, dict[str, Any]], **constants: Any) -> bool:
+        last = len(steps)
+        rest = ("log.default", {"self": N[last - 1]}), ("add.Tensor", {"self": N[last], "other": X})
+        return on(REAL, *steps, *rest, **constants)
+
+    exp, relu = ("exp.default", {"self": P}), ("relu.default", {"self": P})
+    flipped = ("flip.default", {"self": N[0], "dims": [1]})
+    pair = {"self": N[0], "other": N[1]}
+    assert defined(exp, flipped, ("add.Tensor", pair))
+    assert defined(exp, flipped, ("mul.Tensor", pair))
+    for name in ("add.Tensor", "mul.Tensor", "maximum.default"):
+        assert not defined(relu, flipped, (name, pair)), name
+    assert defined(exp, relu, ("add.Tensor", pair))
+    assert defined(exp, relu, ("maximum.default", pair))
+    assert not defined(exp, relu, ("mul.Tensor", pair))
+    assert not defined(exp, relu, ("minimum.default", pair))
+    # A difference of positive numbers may be zero, and so may its square.
+    square = ("square.default", {"self": N[2]})
+    assert not defined(exp, flipped, ("sub.Tensor", pair), square)
+    assert defined(exp, flipped, ("add.Tensor", pair), square)
+    # A sum of products of both signs: p' w for a w of both signs.
+    for w, good in ((np.ones((3, 3)), True), (np.diag([1.0, -1.0, 1.0]) - 0.5, False)):
+        row = ("matmul.default", {"self": N[0], "other": Name("w")})
+        squared = ("square.default", {"self": N[1]})
+        assert defined(exp, row, squared, w=w) == good
+    for values, good in (([1.0, 1.0, 1.0], True), ([1.0, 0.0, 1.0], False)):
+        assert defined(exp, ("mul.Tensor", {"self": N[0], "other": Name("w")}), w=values) == good
+    # Two negative factors are positive: relu(|x|) bends up.
+    steps = (
+        ("abs.default", {"self": X}),
+        ("neg.default", {"self": N[0]}),
+        ("mul.Tensor", {"self": N[1], "other": -2.0}),
+        ("relu.default", {"self": N[2]}),
+    )
+    assert on(REAL, *steps)
+    assert not on(REAL, *steps, ("neg.default", {"self": N[3]}))
+
+
+def test_signs_of_activations() -> None:
+    """What may be negative has no logarithm; what may be positive is not cut off."""
+    for name, extra, signs in (
+        ("relu", {}, (0, 0, 1)),
+        ("leaky_relu", {"negative_slope": 0.5}, (-1, 0, 1)),
+        ("leaky_relu", {"negative_slope": -0.5}, (1, 0, 1)),
+        ("leaky_relu", {"negative_slope": 0.0}, (0, 0, 1)),
+        ("elu", {"alpha": 0.5}, (-1, 0, 1)),
+        ("elu", {"alpha": 0.0}, (0, 0, 1)),
+        ("celu", {}, (-1, 0, 1)),
+        ("selu", {}, (-1, 0, 1)),
+        ("softplus", {}, (1, 1, 1)),
+        ("abs", {}, (1, 0, 1)),
+        ("square", {}, (1, 0, 1)),
+        ("exp", {}, (1, 1, 1)),
+        ("expm1", {}, (-1, 0, 1)),
+        ("sinh", {}, (-1, 0, 1)),
+        ("cosh", {}, (1, 1, 1)),
+        ("tanh", {}, (-1, 0, 1)),
+        ("erf", {}, (-1, 0, 1)),
+        ("erfc", {}, (1, 1, 1)),
+        ("atan", {}, (-1, 0, 1)),
+        ("asinh", {}, (-1, 0, 1)),
+        ("sigmoid", {}, (1, 1, 1)),
+        ("log_sigmoid", {}, (-1, -1, -1)),
+        ("relu6", {}, (0, 0, 1)),
+        ("hardtanh", {}, (-1, 0, 1)),
+    ):
+        leaf, shape = Leaf("x", "x", "input", (1, WIDTH)), (1, WIDTH)
+        program = Program(
+            (leaf,), {}, (Node("n0", f"aten.{name}.default", {"self": X, **extra}, "", shape),), ("n0",)
+        )
+        assert tuple(np.sign(program.evaluate(np.array([[-0.75, 0.0, 0.75]]))[0][0])) == signs, name
+        for sign, ends in zip(signs, ((-2, -0.5), (0, 0), (0.5, 2)), strict=True):
+            found, _ = flags(program, jensen.Box(*ends), None)
+            assert found is not None
+            may = [bool(part.all()) for part in (found.negative, found.zero, found.positive)]
+            assert may == [sign < 0, sign == 0, sign > 0]

@@ -97,7 +97,7 @@ def _leaky(call: Call) -> Known | None:
         found = call.numbers(call.given("weight"))
         if found is None:
             return None
-        channels = found.ndim == 1 and found.size > 1
+        channels = call.node.packet == "aten.prelu" and found.ndim == 1 and found.size > 1
         slope = found.reshape(-1, *(1,) * (len(a.shape) - 2)) if channels else found
     if not np.isfinite(slope).all():
         return None

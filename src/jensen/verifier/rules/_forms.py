@@ -130,8 +130,9 @@ def _matrix(call: Call, x: Any, image: Node | None) -> np.ndarray[Any, Any] | No
         matrix = call.numbers(first)
     else:
         return None
-    fits = matrix is not None and a.shape and matrix.shape == (a.shape[-1],) * 2
-    return matrix if fits and a.shape[-1] <= MOST_ROWS else None
+    if matrix is None or matrix.dtype.kind != "f" or not a.shape or matrix.shape != (a.shape[-1],) * 2:
+        return None
+    return matrix if len(matrix) <= MOST_ROWS else None
 
 
 def _form(call: Call, a: Known, matrix: np.ndarray[Any, Any]) -> Known | None:

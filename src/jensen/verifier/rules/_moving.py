@@ -43,6 +43,8 @@ def moved(call: Call, fill: Known | None = None, **changes: Any) -> Known | tupl
             args[name] = _constants(call, given)
             if args[name] is _VARYING:
                 return None
+    if len(pool) == 1:
+        return None  # its result is made of none of them
     found = call.run(args)
     flags = [
         np.concatenate([part.ravel() for part in parts]) for parts in zip(*(map(list, pool)), strict=True)
@@ -76,8 +78,8 @@ def _padded(call: Call) -> Known | tuple[Known, ...] | None:
 
 
 def _same(call: Call) -> Known | None:
-    if call.flag("train"):
-        return None
+    if call.flag("train") or call.given("other") is not None:
+        return None  # random, or a conversion to the type of another tensor
     return call.known("input", "self")
 
 
@@ -100,9 +102,7 @@ _MOVES = """view reshape _unsafe_view flatten unflatten permute transpose swapax
     split_with_sizes chunk unsafe_split unsafe_chunk unbind cat concat concatenate stack slice_scatter
     select_scatter flip roll gather diagonal reflection_pad1d reflection_pad2d replication_pad1d
     replication_pad2d tril triu repeat_interleave"""
-_SAMES = (
-    "contiguous clone alias detach dropout feature_dropout alpha_dropout lift_fresh_copy positive"
-)
+_SAMES = "contiguous clone alias detach dropout feature_dropout alpha_dropout lift_fresh_copy positive"
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys((f"aten.{name}" for name in _MOVES.split()), moved),
