@@ -26,8 +26,8 @@ _ENOUGH = 0.1
 """Share of the fall that the convex problem promised with which a step is taken."""
 _PULL, _LEAST_PULL, _MOST_PULL = 1e-2, 1e-9, 10.0
 """Half of this, times the mean second derivative, times the squared distance is added with gates held."""
-_LOOSE = 1e-5
-"""Gap to which a problem with gates held is solved: it is left again at once."""
+_FINEST, _LOOSE = 1e-13, 1e-5
+"""Gaps: the least that is asked for; and that of problems with gates held, which are left again at once."""
 
 
 class Block:
@@ -156,7 +156,7 @@ class Alternating:
         if block.count == 0 and block.map is not None and self.tail is not None:
             start = self._start(block)
             problem = Linearised(self.tail, *block.map.derivatives(self.values), start, self.decay)
-            step = problem.minimum(None, self.tolerance * (1 + abs(self.loss)))
+            step = problem.minimum(None, max(self.tolerance, _FINEST) * (1 + abs(self.loss)))
             if step is not None:
                 return Solution(start + step.point, step.gap)
         found = (
