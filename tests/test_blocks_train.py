@@ -72,6 +72,39 @@ def test_the_last_layer_is_solved_as_by_cvxpy() -> None:
         assert run.reason == "converged"
 
 
+@pytest.mark.parametrize("name", ["absolute", "hinge", "logistic", "epsilon_insensitive"])
+def test_the_last_layer_with_decay_is_solved_as_by_cvxpy(name: str) -> None:
+    x, y = table()
+    target = y.sign() if name in ("hinge", "logistic") else y
+    model = net()
+    with torch.no_grad():
+        held = sum(float(p.square().sum()) for p in model[0].parameters())
+    w, t = cp.Variable(6), target.numpy()
+    z = features(model, x) @ w
+    losses: dict[str, Callable[[], Any]] = {
+        "absolute": lambda: cp.abs(z - t),
+        "hinge": lambda: cp.pos(1 - cp.multiply(t, z)),
+        "logistic": lambda: cp.logistic(-cp.multiply(t, z)),
+        "epsilon_insensitive": lambda: cp.pos(cp.abs(z - t) - 0.125),
+    }
+    problem = cp.Problem(cp.Minimize(cp.sum(losses[name]()) / 40 + 0.05 * (cp.sum_squares(w) + held)))
+    problem.solve(solver=cp.CLARABEL)
+    run = train_blocks(model, name, (x, target), ["2"], decay=0.1, sweeps=2, scheme="alternate")
+    assert run.loss == pytest.approx(problem.value, rel=1e-6)
+    assert run.visits[0].method == "solved"
+    assert run.visits[-1].gap < 1e-7
+
+
+@pytest.mark.parametrize("name", ["absolute", "hinge"])
+def test_alternating_with_decay_never_rises(name: str) -> None:
+    x, y = table()
+    target = y.sign() if name == "hinge" else y
+    run = train_blocks(net(), name, (x, target), decay=0.01, sweeps=5, scheme="alternate")
+    losses = [run.start, *(visit.loss for visit in run.visits)]
+    assert all(b <= a for a, b in itertools.pairwise(losses))
+    assert run.loss < run.start
+
+
 def test_cross_entropy_with_decay_reaches_a_stationary_point_of_the_last_layer() -> None:
     x, classes = table(True)
     model = net(2)

@@ -62,7 +62,7 @@ class Linearising:
         if self.tail.network is None and not self.tail.has_second_derivatives:
             raise ArgumentError(
                 f'scheme="linearise" needs second derivatives of the loss, which couples {cut.size:,} '
-                "outputs; those of a mean over rows are no matter"
+                "outputs with each other; take a sum over rows"
             )
         self.values: dict[str, FloatArray] = dict(posed.values)
         self.loss = self._loss(self.values)
