@@ -66,6 +66,8 @@ _FUNCTIONS: dict[str, Callable[[arb], arb]] = {
     "erf": arb.erf,
     "erfc": arb.erfc,
     "lgamma": arb.lgamma,
+    "special_erfcx": lambda x: (x * x).exp() * x.erfc(),
+    "erfinv": arb.erfinv,
     "i0": lambda x: x.bessel_i(arb(0)),
     "silu": lambda x: x * sigmoid(x),
     "mish": lambda x: x * softplus(x).tanh(),
@@ -194,10 +196,58 @@ def _hardtanh(call: Call) -> Balls:
 
 @rules("threshold")
 def _threshold(call: Call) -> Balls:
-    level, value = float(call.args["threshold"]), float(call.args["value"])
-    if level != value:
-        raise call.refused("it jumps")
-    return each(lambda x: x.max(arb(level)), call.balls("self"))
+    level, value = call.number("threshold", 0.0), call.number("value", 0.0)
+
+    def function(x: arb) -> arb:
+        if level == value:
+            return x.max(level)
+        if x > level or x <= level:
+            return x if x > level else value
+        raise call.refused("a number is too close to the threshold")
+
+    return each(function, call.balls("self"))
+
+
+_STEPS: dict[str, Callable[[arb], arb]] = {
+    "floor": arb.floor,
+    "ceil": arb.ceil,
+    "trunc": lambda x: x.ceil() if x < 0 else x.floor(),
+    "frac": lambda x: x - (x.ceil() if x < 0 else x.floor()),
+}
+
+
+@rules(*_STEPS)
+def _step(call: Call) -> Balls:
+    """Round to whole numbers: a ball around one of them becomes one that holds two."""
+    step = _STEPS[call.node.packet.removeprefix("aten.")]
+
+    def function(x: arb) -> arb:
+        if not (x < 0 or x >= 0):
+            raise call.refused("a number is too close to zero")
+        return step(x)
+
+    return each(function, call.balls("self"))
+
+
+@rules("atan2")
+def _atan2(call: Call) -> Balls:
+    return both(arb.atan2, call.balls("self"), call.balls("other"))
+
+
+@rules("copysign")
+def _copysign(call: Call) -> Balls:
+    def function(x: arb, y: arb) -> arb:
+        if y > 0 or y < 0:
+            return abs(x) * y.sgn()
+        raise call.refused("a number is too close to zero to have a sign")
+
+    return both(function, call.balls("self"), call.balls("other"))
+
+
+@rules("addcdiv")
+def _addcdiv(call: Call) -> Balls:
+    ratio = both(lambda x, y: x / y, call.balls("tensor1"), call.balls("tensor2"))
+    return add(call.balls("self"), times(ratio, call.number("value", 1)))
 
 
 @rules("clamp", "clamp_", "clip", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_")

@@ -7,13 +7,15 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from flint import arb
+from flint import arb, arb_mat
 
 from jensen.verifier.enclosures._balls import (
     Balls,
     Call,
     Registry,
     add,
+    array,
+    as_balls,
     each,
     matrix_product,
     summed,
@@ -64,6 +66,12 @@ def _addmm(call: Call) -> Balls:
     return add(times(found, call.number("alpha", 1)), times(call.balls("self"), call.number("beta", 1)))
 
 
+@rules("addbmm")
+def _addbmm(call: Call) -> Balls:
+    found = summed(_multiplied(call.balls("batch1"), call.balls("batch2")), (0,), False)
+    return add(times(found, call.number("alpha", 1)), times(call.balls("self"), call.number("beta", 1)))
+
+
 @rules("addcmul")
 def _addcmul(call: Call) -> Balls:
     factors = times(call.balls("tensor1"), call.balls("tensor2"))
@@ -102,6 +110,49 @@ def _batch_norm(call: Call) -> Balls | tuple[Balls, ...]:
     if call.get("bias") is not None:
         found = add(found, call.balls("bias").reshape(channels))
     return found if call.node.packet == "aten.batch_norm" else (found,)
+
+
+@rules("layer_norm", "group_norm", "instance_norm", "_fused_rms_norm", "rms_norm")
+def _normalised(call: Call) -> Balls | tuple[Balls, ...]:
+    """Divide by the deviation, or by the root mean square, of a sample's entries or of a group of them."""
+    given, packet = call.balls("self", "input"), call.node.packet.removeprefix("aten.")
+    eps, weight, bias = call.get("eps"), call.get("weight"), call.get("bias")
+    if eps is None:
+        if "rms" in packet:
+            raise call.refused("its eps is that of a dtype")
+        eps = 1e-5
+    if packet in ("group_norm", "instance_norm"):
+        if call.get("running_mean") is not None and not call.get("use_input_stats", True):
+            raise call.refused("it has statistics of its own")
+        groups = call.args["num_groups"] if packet == "group_norm" else given.shape[1]
+        parts = given.reshape(given.shape[0], groups, -1)
+        affine = (-1, *(1,) * (given.ndim - 2))
+    else:
+        size = prod(call.args["normalized_shape"])
+        parts, affine = given.reshape(*given.shape[: -len(call.args["normalized_shape"])], size), None
+    rest = parts
+    if "rms" not in packet:
+        rest = add(parts, times(summed(parts, (-1,), True), arb(-1) / parts.shape[-1]))
+    spread = times(summed(times(rest, rest), (-1,), True), 1 / arb(parts.shape[-1]))
+    found = times(rest, each(lambda v: (v + arb(eps)).rsqrt(), spread)).reshape(given.shape)
+    for extra, apply in ((weight, times), (bias, add)):
+        if extra is not None:
+            balls = as_balls(extra)
+            found = apply(found, balls if affine is None else balls.reshape(affine))
+    return (found,) if packet.startswith("_") else found
+
+
+@rules("_linalg_det", "linalg_det", "linalg_slogdet", "_linalg_slogdet")
+def _determinant(call: Call) -> Balls | tuple[Balls, ...]:
+    given = call.balls("A")
+    n = given.shape[-1]
+    flat = given.reshape(-1, n, n)
+    found = array((arb_mat(n, n, m.ravel().tolist()).det() for m in flat), given.shape[:-2])
+    if "slog" in call.node.packet:
+        if any(not (v > 0 or v < 0) for v in found.ravel()):
+            raise call.refused("a determinant is too close to zero")
+        return each(arb.sgn, found), each(lambda v: abs(v).log(), found)
+    return (found,) if call.node.packet.startswith("aten._") else found
 
 
 def _spread(values: Any, axes: int) -> list[int]:

@@ -66,8 +66,8 @@ def _places(call: Call, given: Any) -> Any:
 
 _MOVES = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten permute transpose swapaxes
     swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy repeat tile slice slice_copy
-    select select_copy narrow index_select index split split_with_sizes chunk unsafe_split unsafe_chunk
-    split_copy unbind cat concat concatenate stack flip roll gather diagonal reflection_pad1d reflection_pad2d
+    select select_copy narrow index_select index _unsafe_index split split_with_sizes chunk unsafe_split
+    unsafe_chunk split_copy unbind cat concat concatenate stack flip roll gather diagonal reflection_pad1d reflection_pad2d
     replication_pad1d replication_pad2d reflection_pad3d replication_pad3d unfold im2col diag diag_embed
     upsample_nearest1d upsample_nearest2d upsample_nearest3d pixel_shuffle pixel_unshuffle rot90 fliplr
     flipud tril triu repeat_interleave"""
@@ -79,6 +79,14 @@ _SAMES = """contiguous clone alias detach detach_ dropout dropout_ feature_dropo
 @rules(*_MOVES.split())
 def _move(call: Call) -> Balls | tuple[Balls, ...]:
     return moved(call)
+
+
+@rules("expand_as", "view_as", "reshape_as")
+def _like(call: Call) -> Balls:
+    """Take the shape of another value, whose entries do not matter."""
+    if call.node.packet == "aten.expand_as":
+        return np.broadcast_to(call.balls("self"), call.shape)
+    return call.balls("self").reshape(call.shape)
 
 
 @rules(*_WRITES.split())

@@ -48,22 +48,46 @@ def _running(call: Call) -> tuple[Balls, ...]:
     return (np.moveaxis(np.stack(found), 0, call.args["dim"]),)
 
 
+def _sorted(given: Balls, axis: int, count: int, largest: bool) -> Balls:
+    """Sort along an axis, as far as the first entries go, by comparing neighbours.
+
+    The maximum and the minimum of two balls hold those of the numbers, whichever is larger.
+    """
+    parts = list(np.moveaxis(given, axis, 0))
+    first, last = (arb.max, arb.min) if largest else (arb.min, arb.max)
+    for done in range(count):
+        for i in range(len(parts) - 1, done, -1):
+            upper, lower = np.asarray(parts[i - 1]), np.asarray(parts[i])
+            parts[i - 1], parts[i] = both(first, upper, lower), both(last, upper, lower)
+    return np.moveaxis(np.stack(parts[:count]), 0, axis)
+
+
 @rules("topk")
 def _largest(call: Call) -> tuple[Balls, ...]:
-    """Take the k largest in their order: the j-th largest is the largest minimum of j entries.
+    return (
+        _sorted(
+            call.balls("self"), call.get("dim", -1), int(call.args["k"]), bool(call.get("largest", True))
+        ),
+    )
 
-    Entries are sorted by comparing neighbours: the maximum and the minimum of two balls hold those of the
-    numbers, whichever is larger.
-    """
-    given, axis, k = call.balls("self"), call.get("dim", -1), int(call.args["k"])
-    parts = list(np.moveaxis(given, axis, 0))
-    first, last = (arb.max, arb.min) if call.get("largest", True) else (arb.min, arb.max)
-    for done in range(k):
-        for i in range(len(parts) - 1, done, -1):
-            upper, lower = parts[i - 1], parts[i]
-            parts[i - 1] = both(first, np.asarray(upper), np.asarray(lower))
-            parts[i] = both(last, np.asarray(upper), np.asarray(lower))
-    return (np.moveaxis(np.stack(parts[:k]), 0, axis),)
+
+@rules("sort")
+def _sort(call: Call) -> tuple[Balls, ...]:
+    given, axis = call.balls("self"), call.get("dim", -1)
+    return (_sorted(given, axis, given.shape[axis], bool(call.get("descending", False))),)
+
+
+@rules("kthvalue", "median")
+def _ranked(call: Call) -> Balls | tuple[Balls, ...]:
+    """Take the k-th smallest; the median of an even number is the smaller one of the middle."""
+    given, axis = call.balls("self"), call.get("dim")
+    if axis is None and call.node.packet == "aten.median":
+        given, axis = given.reshape(-1), 0
+    axis = -1 if axis is None else axis
+    k = int(call.args["k"]) if "k" in call.args else (given.shape[axis] + 1) // 2
+    found = np.take(_sorted(given, axis, k, False), k - 1, axis=axis)
+    found = np.asarray(np.expand_dims(found, axis) if call.keep else found, dtype=object)
+    return found if call.node.operator == "aten.median.default" else (found,)
 
 
 @rules("logsumexp")
@@ -94,15 +118,19 @@ def norm(call: Call, given: Balls, order: Any, axes: tuple[int, ...] | None, kee
     sizes, order = each(abs, given), float(order)
     if order in (np.inf, -np.inf):
         return folded(arb.max if order > 0 else arb.min, sizes, axes, keep)
-    if not order > 0:
-        raise call.refused("its order is not positive")
+    if order == 0:
+        raise call.refused("it counts")
     if order == 2:
         return each(arb.sqrt, summed(times(given, given), axes, keep))
     if order == 1:
         return summed(sizes, axes, keep)
     power = arb(order)
-    total = summed(each(lambda x: arb(0) if x.is_zero() else x**power, sizes), axes, keep)
-    return each(lambda x: arb(0) if x.is_zero() else x ** (1 / power), total)
+
+    def raised(x: arb, p: arb) -> arb:
+        return arb(0) if x.is_zero() and p > 0 else x**p
+
+    total = summed(each(lambda x: raised(x, power), sizes), axes, keep)
+    return each(lambda x: raised(x, 1 / power), total)
 
 
 @rules("dist")
@@ -140,6 +168,8 @@ _SURE: dict[str, Callable[[arb, arb], tuple[bool, bool]]] = {
     "lt": lambda x, y: (x < y, x >= y),
     "le": lambda x, y: (x <= y, x > y),
 }
+_SURE["eq"] = lambda x, y: (x.is_exact() and y.is_exact() and x == y, x != y)
+_SURE["ne"] = lambda x, y: (x != y, x.is_exact() and y.is_exact() and x == y)
 _SURE.update(greater=_SURE["gt"], greater_equal=_SURE["ge"], less=_SURE["lt"], less_equal=_SURE["le"])
 
 
