@@ -115,6 +115,10 @@ def test_powers() -> None:
     assert not power(BELOW, -2)  # true, and not known
     assert on(REAL, ("pow.Scalar", {"self": 0.5, "exponent": X}))
     assert not on(REAL, ("pow.Scalar", {"self": -0.5, "exponent": X}))
+    for base in (0.5, 2.0):
+        square, minus = ("square.default", {"self": X}), ("neg.default", {"self": N[0]})
+        assert on(REAL, square, ("pow.Scalar", {"self": base, "exponent": N[0]})) == (base > 1)
+        assert on(REAL, square, minus, ("pow.Scalar", {"self": base, "exponent": N[1]})) == (base < 1)
     assert not on(REAL, ("pow.Scalar", {"self": 0.0, "exponent": X}))
     assert not on(REAL, ("pow.Tensor_Tensor", {"self": X, "exponent": X}))
 
@@ -225,7 +229,13 @@ def test_reductions(name: str) -> None:
 
 
 def test_minima_are_concave_and_pairs_of_values() -> None:
-    for name, convex in (("maximum", True), ("minimum", False), ("logaddexp", True)):
+    for name, convex in (
+        ("maximum", True),
+        ("fmax", True),
+        ("minimum", False),
+        ("fmin", False),
+        ("logaddexp", True),
+    ):
         step = (f"{name}.default", {"self": X, "other": P})
         assert on(REAL, step) == convex
         assert on(REAL, step, ("neg.default", {"self": N[0]})) != convex
@@ -385,6 +395,8 @@ def test_moving_operators_take_the_right_entries() -> None:
     assert moved("constant_pad_nd.default", pad=[1, 0], value=0.0)
     assert not moved("constant_pad_nd.default", pad=[0, 1], value=0.0)
     assert not moved("view.dtype", dtype="float64")
+    assert not moved("unfold.default", dimension=1, size=2, step=1)
+    assert on(REAL, square, ("unfold.default", {"self": N[0], "dimension": 1, "size": 2, "step": 1}))
     for mask, convex in (([True, False, False], True), ([False, True, True], False)):
         args = {"self": N[1], "mask": Name("mask"), "value": 0.0}
         assert on(REAL, square, mixed, ("masked_fill.Scalar", args), w=w, mask=mask) == convex

@@ -119,7 +119,7 @@ class Call:
         try:
             with torch.no_grad():
                 found = applied(self.node, args)
-        except (IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise self.refused(f"it does not fit its arguments: {error}") from error
         return [part.numpy() for part in found] if isinstance(found, (list, tuple)) else found.numpy()
 

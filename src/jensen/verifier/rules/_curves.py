@@ -98,12 +98,12 @@ class Curve:
         log_up, log_down = np.ones((2, *a.shape), dtype=bool)
         if self.log is not None:
             log_up, log_down = self.log.bends(a.up, a.down, a.moves)
-        # What an argument's logarithm is known to do holds only where something is known of it.
-        has_log = ~(a.log_up & a.log_down)
+        # Where nothing is known of the argument's logarithm both flags are set, and all that rises or falls
+        # with it sets both in turn.
         if self.log_of_exp is not None:
             more_up, more_down = self.log_of_exp.bends(a.log_up, a.log_down, a.moves)
-            log_up, log_down = log_up & (more_up | ~has_log), log_down & (more_down | ~has_log)
+            log_up, log_down = log_up & more_up, log_down & more_down
         if self.of_exp is not None:
             more_up, more_down = self.of_exp.bends(a.log_up, a.log_down, a.moves)
-            up, down = up & (more_up | ~has_log), down & (more_down | ~has_log)
+            up, down = up & more_up, down & more_down
         return settled(negative, zero, positive, up, down, a.moves, log_up, log_down)

@@ -52,6 +52,8 @@ def moved(call: Call, fill: Known | None = None, **changes: Any) -> Known | tupl
 
     def gathered(numbers: Any) -> Known:
         places = np.asarray(numbers).astype(np.int64)
+        if (places != numbers).any() or (places < 0).any() or (places >= count).any():
+            raise call.refused("it does not only move entries around")
         return Known(*(flag[places] for flag in flags))
 
     return tuple(map(gathered, found)) if isinstance(found, list) else gathered(found)
@@ -101,7 +103,9 @@ _MOVES = """view reshape _unsafe_view flatten unflatten permute transpose swapax
     squeeze unsqueeze expand broadcast_to repeat tile slice select narrow index_select index split
     split_with_sizes chunk unsafe_split unsafe_chunk unbind cat concat concatenate stack slice_scatter
     select_scatter flip roll gather diagonal reflection_pad1d reflection_pad2d replication_pad1d
-    replication_pad2d tril triu repeat_interleave"""
+    replication_pad2d tril triu repeat_interleave
+    reflection_pad3d replication_pad3d unfold im2col pixel_shuffle pixel_unshuffle upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d"""
 _SAMES = "contiguous clone alias detach dropout feature_dropout alpha_dropout lift_fresh_copy positive"
 
 RULES: dict[str, Rule] = {

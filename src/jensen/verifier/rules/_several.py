@@ -22,13 +22,13 @@ from jensen.verifier.rules._known import (
 
 
 def _max(call: Call) -> Known | tuple[Known, ...]:
-    if call.node.operator.endswith(".other") or call.node.packet == "aten.maximum":
+    if call.node.operator.endswith(".other") or call.node.packet in ("aten.maximum", "aten.fmax"):
         return larger(call.known("self"), call.known("other"))
     return _values(call, largest(call.known("self"), call.gathering()))
 
 
 def _min(call: Call) -> Known | tuple[Known, ...]:
-    if call.node.operator.endswith(".other") or call.node.packet == "aten.minimum":
+    if call.node.operator.endswith(".other") or call.node.packet in ("aten.minimum", "aten.fmin"):
         return smaller(call.known("self"), call.known("other"))
     return _values(call, minus(largest(minus(call.known("self")), call.gathering(sign=-1))))
 
@@ -146,12 +146,13 @@ def _distance(call: Call) -> Known | None:
     return total(losses, lambda flags: np.asarray(flags.any()))
 
 
-_MAXIMA = """max maximum amax max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
-    max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"""
+_MAXIMA = """max maximum fmax amax max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
+    max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d"""
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys((f"aten.{name}" for name in _MAXIMA.split()), _max),
-    **dict.fromkeys(("aten.min", "aten.minimum", "aten.amin"), _min),
+    **dict.fromkeys(("aten.min", "aten.minimum", "aten.fmin", "aten.amin"), _min),
     **dict.fromkeys(("aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max"), _clamp),
     **dict.fromkeys(("aten.log_softmax", "aten._log_softmax"), _log_softmax),
     **dict.fromkeys(("aten.softmax", "aten._softmax"), _softmax),
