@@ -65,8 +65,8 @@ def _places(call: Call, given: Any) -> Any:
 
 
 _MOVES = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten permute transpose swapaxes
-    swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy repeat tile slice slice_copy select
-    select_copy narrow index_select index _unsafe_index split split_with_sizes chunk unsafe_split
+    swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy repeat tile slice slice_copy
+    select select_copy narrow index_select index _unsafe_index split split_with_sizes chunk unsafe_split
     unsafe_chunk split_copy unbind cat concat concatenate stack flip roll gather diagonal reflection_pad1d
     reflection_pad2d replication_pad1d replication_pad2d reflection_pad3d replication_pad3d unfold im2col
     diag diag_embed upsample_nearest1d upsample_nearest2d upsample_nearest3d pixel_shuffle pixel_unshuffle
