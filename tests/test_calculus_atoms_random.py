@@ -14,8 +14,8 @@ from test_calculus_atoms import ARGUMENTS, CASES, declared
 from jensen.calculus import ATOMS, Atom
 from jensen.calculus._atom import Shape
 from jensen.calculus._elementary import LOGARITHM, SIZE, exponential, huber, power, sloped
+from jensen.calculus._losses import _SOFTPLUS
 from jensen.calculus._patterns import _ENTROPY
-from jensen.calculus._several import _SOFTPLUS
 from jensen.network.lowering._program import call
 
 Floats = NDArray[np.float64]
@@ -99,6 +99,13 @@ def test_random_evaluation(name: str, atom: Atom, function: Function) -> None:
         assert atom.sign_on(2) & {-1: 1, 0: 2, 1: 4}[at_zero]
     if atom.of_exp is not None:
         assert_random(atom.of_exp, lambda h: value(np.exp(h)), logarithms(rng), rng)
+    for claimed, outer in ((atom.of_square, lambda v: v), (atom.root_of_square, np.sqrt)):
+        if claimed:
+            rises = Shape("convex", "increasing")
+            assert_random(rises, lambda s, outer=outer: outer(value(s * s)), points(rng, 1), rng)  # type: ignore[misc]
+    for sign, bits in ((1, 4), (-1, 1), (0, 5)) if atom.root is not None else ():
+        if atom.root is not None and (sign == 1 or atom.root.domain == "real"):
+            assert_random(atom.root.shape_on(bits), lambda x: np.sqrt(value(x)), points(rng, sign), rng)
     for shape, inner in ((atom.log, lambda x: x), (atom.log_of_exp, np.exp)):
         if shape is None:
             continue
