@@ -12,6 +12,7 @@ from programs import BINARY, REDUCTIONS, UNARY, WIDTH
 
 import jensen
 from jensen.calculus import decide
+from jensen.calculus._value import DOWN, VARIES
 from jensen.errors import CertificateError
 from jensen.program import Leaf, Name, Node, Program
 from jensen.program._evaluate import applied
@@ -228,34 +229,44 @@ def random_steps(
     return writer.steps, writer.constants, [name for name in writer.widths if name not in ("x", "p")]
 
 
-def program_of(steps: list[Step], constants: Arrays, samples: int, output: str) -> Program:
-    """Write down what an output needs, for a number of samples."""
-    leaves = (Leaf("x", "x", "input", (samples, WIDTH)), Leaf("p", "p", "input", (samples, WIDTH)))
-    metas: dict[str, Any] = {
-        leaf.name: torch.empty(leaf.shape, dtype=torch.float64, device="meta") for leaf in leaves
-    }
-    for name, value in constants.items():
-        metas[name] = torch.empty(value.shape, dtype=torch.from_numpy(value).dtype, device="meta")
+def leaves_of(samples: int) -> tuple[Leaf, Leaf]:
+    """`x`, which varies, and `p`, which is held."""
+    return Leaf("x", "x", "input", (samples, WIDTH)), Leaf("p", "p", "input", (samples, WIDTH))
+
+
+def nodes_of(steps: list[Step], constants: Arrays, samples: int) -> list[Node]:
+    """Write steps down for a number of samples."""
+    values: dict[str, Any] = {leaf.name: torch.ones(leaf.shape).double() for leaf in leaves_of(samples)}
+    values.update({name: torch.from_numpy(value) for name, value in constants.items()})
 
     def resolved(given: Any) -> Any:
         if isinstance(given, list):
             return [resolved(entry) for entry in given]
-        return metas[given.name] if isinstance(given, Name) else given
+        return values[given.name] if isinstance(given, Name) else given
 
     nodes = []
     for name, operator, args in steps:
-        metas[name] = applied(Node(name, operator, {}, name, ()), {k: resolved(v) for k, v in args.items()})
-        found = metas[name]
+        found = applied(Node(name, operator, {}, name, ()), {k: resolved(v) for k, v in args.items()})
+        values[name] = found
         shape: Any = tuple(tuple(m.shape) for m in found) if isinstance(found, tuple) else tuple(found.shape)
         nodes.append(Node(name, operator, args, name, shape))
-        if name == output:
-            break
-    needed = {output}
+    return nodes
+
+
+def needed(nodes: list[Node], constants: Arrays, samples: int, output: str) -> Program:
+    """Keep what an output needs."""
+    names, left = {output}, []
     for node in reversed(nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-    left = tuple(node for node in nodes if node.name in needed)
-    return Program(leaves, {k: v for k, v in constants.items() if k in needed}, left, (output,))
+        if node.name in names:
+            names.update(node.inputs)
+            left.append(node)
+    kept = {name: value for name, value in constants.items() if name in names}
+    return Program(leaves_of(samples), kept, tuple(reversed(left)), (output,))
+
+
+def program_of(steps: list[Step], constants: Arrays, output: str) -> Program:
+    """Write down what an output of one sample needs."""
+    return needed(nodes_of(steps, constants, 1), constants, 1, output)
 
 
 @dataclass
@@ -319,18 +330,18 @@ def judge(seed: int, length: int, counts: Counts, replayed: float = 1.0) -> None
     t = rng.choice([0.5, 0.25, 0.9], (TRIALS, 1))
     points, still_points = np.concatenate([x, y, t * x + (1 - t) * y]), np.concatenate([p] * 3)
     counts.programs += 1
+    single, several = (nodes_of(steps, constants, samples) for samples in (1, 3 * TRIALS))
     for name in shown:
-        one = program_of(steps, constants, 1, name)
+        one = needed(single, constants, 1, name)
         found, zeros = flags(one, domain, wrt)
         counts.entries += one.nodes[-1].shape[1]  # type: ignore[operator]
-        claims = [
-            decide(one, (0,), domain, wrt, j).convex
-            for j in range(one.nodes[-1].shape[1])  # type: ignore[arg-type]
-        ]
-        counts.claimed += sum(claims)
+        answer = decide(one, (0,), domain, wrt, 0)
+        bends = answer.analysis.outputs[0].curvature[0] & (VARIES | DOWN)
+        claims = (bends != VARIES | DOWN) & (not answer.conditions)
+        counts.claimed += int(claims.sum())
         if found is None or found.down.all():
             continue
-        many = program_of(steps, constants, 3 * TRIALS, name)
+        many = needed(several, constants, 3 * TRIALS, name)
         every = replace(many, outputs=tuple(n.name for n in many.nodes if isinstance(n.shape[0], int)))
         with np.errstate(all="ignore"):
             values = every.evaluate(points, still_points)

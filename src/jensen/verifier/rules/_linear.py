@@ -92,8 +92,6 @@ def _convolution(call: Call) -> Known | None:
 
 def _sum(call: Call) -> Known | None:
     """Add up, or take averages; by torch's own operator on zeros and ones."""
-    if call.whole("divisor_override", 1) < 1:
-        return None
     if call.node.packet in ("aten.sum", "aten.mean"):
         form = sum_of_largest(call) or (quadratic_form(call) if call.node.packet == "aten.sum" else None)
         if form is not None:
