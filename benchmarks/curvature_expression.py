@@ -37,10 +37,15 @@ class Writer:
         }
         self.nodes: list[Node] = []
         self.constants: dict[str, NDArray[np.float64]] = {}
+        self.computed: dict[str, Name] = {}
         self.required: list[tuple[str, str]] = []
 
     def __call__(self, operator: str, /, **args: Any) -> Name:
         """Append an operator of aten."""
+        # What is computed twice is one value, as in a program that was traced.
+        same = repr((operator, sorted(args.items())))
+        if same in self.computed:
+            return self.computed[same]
         name = f"n{len(self.nodes)}"
         resolved = {k: self.metas[v.name] if isinstance(v, Name) else v for k, v in args.items()}
         if operator == "_operator.getitem":
@@ -53,7 +58,8 @@ class Writer:
             tuple(meta.shape) if isinstance(meta, torch.Tensor) else tuple(tuple(m.shape) for m in meta)
         )
         self.nodes.append(Node(name, operator, args, name, shape))
-        return Name(name)
+        self.computed[same] = Name(name)
+        return self.computed[same]
 
     def constant(self, values: Any) -> Name:
         """Keep numbers among the constants."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from jensen.calculus._table import RULES, is_known, is_registered
 from jensen.calculus._together import together
 from jensen.calculus._value import Value, constant, narrowed
 from jensen.errors import UnsupportedOperatorError
-from jensen.program import Name, Node, Program, substituted
+from jensen.program import Name, Node, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +71,7 @@ def analyse(program: Program, leaves: Mapping[str, Value]) -> Analysis:
     conditions: list[Condition] = []
     registered: dict[str, None] = {}
     makers: dict[str, Node] = {}
-    first = {name: Name(name) for name in (*values, *(node.name for node in program.nodes))}
-    seen: dict[str, str] = {}
-    for original in program.nodes:
-        # What is computed twice has one name, so that rules see that it is the same.
-        node = replace(original, args=substituted(original.args, first))
-        key = repr((node.operator, node.args))
-        if key in seen:
-            first[node.name] = Name(seen[key])
-            values[node.name] = known[node.name] = values[seen[key]]
-            continue
-        seen[key] = node.name
+    for node in program.nodes:
         call = Call(node, _resolved(node.args, known), program.constants, [], makers, values)
         result = _refined(call, _step(call), known)
         if isinstance(result, Value) and isinstance(node.shape, tuple) and result.shape != node.shape:
