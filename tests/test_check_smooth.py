@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -359,3 +359,74 @@ def test_relu_networks_are_decided_as_before() -> None:
     assert verdict.program is None
     assert verdict.network.input_size == 2
     assert jensen.check(ConvICNN((1, 4, 4), (2,))).network.input_shape == (1, 4, 4)
+
+
+class Written(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor], d: int) -> None:
+        super().__init__()
+        self.function, self.in_features = function, d
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def test_check_finds_one_direction_of_negative_curvature() -> None:
+    torch.manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(50, 50, dtype=torch.float64)).Q
+    scales = torch.full((50,), 9.0, dtype=torch.float64)
+    scales[0] = -0.01
+    model = Written(lambda x: ((x @ turn.to(x)).square() * scales.to(x)).sum(1), 50)
+    verdict = jensen.check(model, time_limit=20)
+    assert verdict.kind == "not_convex"
+    assert verdict.certificate is not None
+    assert jensen.verify(verdict.certificate, model).verdict == "not_convex"
+
+
+SIMPLEX = jensen.Polytope([[-1, 0, 0], [0, -1, 0], [0, 0, -1], [1, 1, 1], [-1, -1, -1]], [0, 0, 0, 1, -1])
+THIRDS = jensen.Polytope([[3, 1, 0], [-3, -1, 0], [0, 0, 1]], [1, -1, 1])
+
+
+@pytest.mark.parametrize("domain", [SIMPLEX, THIRDS])
+def test_witnesses_lie_in_polytopes_exactly(domain: jensen.Domain) -> None:
+    model = Written(lambda x: x[:, 0] * x[:, 1] + 0.1 * x.square().sum(1), 3)
+    verdict = jensen.check(model, domain, time_limit=20)
+    assert verdict.kind == "not_convex"
+    assert verdict.witness is not None
+    assert domain.contains(verdict.witness.x)
+    assert domain.contains(verdict.witness.y)
+    assert verdict.certificate is not None
+    assert jensen.verify(verdict.certificate, model).verdict == "not_convex"
+
+
+def test_a_polytope_may_leave_nothing_to_move() -> None:
+    model = Written(lambda x: -x.square().sum(1), 3)
+    assert jensen.check(model, SIMPLEX, wrt=(0,)).kind == "unknown"
+    assert jensen.check(model, SIMPLEX, wrt=(0, 1), time_limit=20).kind == "not_convex"
+    with pytest.raises(DomainError, match="empty"):
+        jensen.check(model, jensen.Polytope([[1, 0, 0], [-1, 0, 0]], [0, -1]))
+
+
+def test_what_is_seen_and_not_proved_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise CertificateError("aten.square cannot be enclosed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jensen.calculus._violation.enclosure", refuse)
+        verdict = jensen.check(Written(lambda x: -x.square().sum(1), 2), time_limit=20)
+    assert (verdict.kind, verdict.witness, verdict.certificate) == ("unknown", None, None)
+    assert "could not be proved: aten.square" in verdict.reason
+    large = nn.Sequential(nn.Linear(500, 1500), nn.Softplus(), nn.Linear(1500, 1500), nn.Softplus())
+    verdict = jensen.check(nn.Sequential(large, nn.Linear(1500, 1)), time_limit=3)
+    assert verdict.kind == "unknown"
+    assert "time_limit" in verdict.reason
+
+
+def test_what_is_too_large_to_be_lowered_is_judged_by_rules() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 128, 3, padding=1), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 1024, 1))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith("weight") and not name.startswith("0"):
+                value.abs_()
+    assert jensen.check(model, input_shape=(3, 32, 32)).kind == "convex"

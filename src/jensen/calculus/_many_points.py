@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -51,6 +50,7 @@ class ManyPoints:
         self._mapped: Callable[[torch.Tensor], torch.Tensor] = self._one_by_one
         if self._maps():
             self._mapped = torch.vmap(self._rows)
+        self._differentiable = self._differentiates()
 
     def values(self, points: FloatArray) -> FloatArray:
         """Evaluate at points (n, size); what is not finite is NaN."""
@@ -60,7 +60,12 @@ class ManyPoints:
         return np.where(np.isfinite(found), found, np.nan)
 
     def gradients(self, points: FloatArray) -> FloatArray:
-        """Differentiate at points (n, size); what is not finite is zero."""
+        """Differentiate at points (n, size); what is not finite, or has no derivative in torch, is zero."""
+        if not self._differentiable:
+            return np.zeros_like(points)
+        return self._slopes(points)
+
+    def _slopes(self, points: FloatArray) -> FloatArray:
         parts = []
         for part in self._chunks(points):
             with torch.enable_grad():
@@ -91,16 +96,28 @@ class ManyPoints:
         return torch.stack([self._rows(rows) for rows in groups])
 
     def _maps(self) -> bool:
-        """Whether torch can vectorise the program; a few operators have a shape that depends on values."""
+        """Whether torch can vectorise the program: not where an operator has no rule for it."""
         trial = torch.linspace(-1, 1, 2 * self.batch * self.size, dtype=torch.float64)
         groups = trial.reshape(2, self.batch, self.size)
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*batching rule.*")
-            try:
+        # Torch would loop over the points inside of such an operator, with a warning for each.
+        switches: Any = torch._C._functorch
+        loops = switches._is_vmap_fallback_enabled()
+        switches._set_vmap_fallback_enabled(False)
+        try:
+            with torch.no_grad():
                 found = torch.vmap(self._rows)(groups)
-            except TRACING_ERRORS:
-                return False
-            return bool(torch.allclose(found, self._one_by_one(groups), rtol=1e-9, atol=0, equal_nan=True))
+                return bool(torch.allclose(found, self._one_by_one(groups), rtol=1e-9, equal_nan=True))
+        except TRACING_ERRORS:
+            return False
+        finally:
+            switches._set_vmap_fallback_enabled(loops)
+
+    def _differentiates(self) -> bool:
+        try:
+            self._slopes(np.ones((1, self.size)))
+        except TRACING_ERRORS:
+            return False
+        return True
 
     def _rows(self, rows: torch.Tensor) -> torch.Tensor:
         """Evaluate at the points of one batch."""
@@ -115,7 +132,20 @@ class ManyPoints:
 
 
 def _called(node: Node, args: dict[str, Any]) -> Any:
-    """Call an operator as the real function that it stands for: torch's softplus jumps at its threshold."""
+    """Call an operator as the real function that it stands for, where torch can vectorise that."""
     if node.packet == "aten.softplus" and float(args.get("threshold", 20.0)) >= 20.0:
+        # Torch's own jumps at its threshold.
         args = {**args, "threshold": _EXACT_BEYOND}
+    if node.packet == "aten._native_batch_norm_legit_no_training":
+        return (_normalised(args),)
     return applied(node, args)
+
+
+def _normalised(args: dict[str, Any]) -> torch.Tensor:
+    """Batch normalisation by running statistics."""
+    given = args["input"]
+    shape = (1, -1, *(1,) * (given.dim() - 2))
+    scale = (args["running_var"] + args["eps"]).rsqrt()
+    scale = scale if args.get("weight") is None else scale * args["weight"]
+    value: torch.Tensor = (given - args["running_mean"].reshape(shape)) * scale.reshape(shape)
+    return value if args.get("bias") is None else value + args["bias"].reshape(shape)

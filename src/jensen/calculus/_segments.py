@@ -102,6 +102,8 @@ class Finder:
         drawn = Segments.of(self.function, *self.region.clipped(m, self.region.steps(self.rng, self.count)))
         if clear(drawn) and prove(drawn):
             return True
+        if self.late():
+            return prove(drawn)
         # Where it bends down most, where ascent came from, and anywhere.
         starts = [m[np.argmax(drawn.bent())][None], m[self.rng.integers(0, len(m), 2)]]
         starts += [] if self.kept is None else [self.kept.m[:2]]
@@ -109,6 +111,8 @@ class Finder:
         curved = self.along_curvature(points, _SCALES[self.number % len(_SCALES)])
         if clear(curved) and prove(curved):
             return True
+        if self.late():
+            return prove(joined([drawn, curved]))
         lines = self.along_lines(m[: max(1, self.count // 4)])
         if clear(lines) and prove(lines):
             return True
@@ -126,6 +130,10 @@ class Finder:
         if perf_counter() - began < _ROUND_SECONDS:
             self.count = min(2 * self.count, _MOST_POINTS)
         return False
+
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return perf_counter() > self.deadline
 
     def along_lines(self, m: FloatArray) -> Segments:
         """Compare neighbours on long lines, which cross what is too narrow or too far for a random point."""
@@ -161,7 +169,7 @@ class Finder:
             rows = self.region.directions()
             found: list[FloatArray] = []
             for point in m:
-                if found and perf_counter() > self.deadline:
+                if found and self.late():
                     break
                 products = self.products(np.tile(point, (len(rows), 1)), rows, scale)
                 matrix = products @ rows.T
@@ -188,7 +196,7 @@ class Finder:
                 for v in basis:
                     w = w - (w * v).sum(axis=1, keepdims=True) * v
             betas.append(np.linalg.norm(w, axis=1))
-            if perf_counter() > self.deadline or not betas[-1].all():
+            if self.late() or not betas[-1].all():
                 break
             basis.append(w / norms(w))
         k = len(alphas)
@@ -205,7 +213,7 @@ class Finder:
         """Climb from segments, each with a step size of its own."""
         rate = np.full((len(segments), 1), 0.3)
         for _ in range(_ASCENTS):
-            if clear(segments) or perf_counter() > self.deadline:
+            if clear(segments) or self.late():
                 break
             m, s = segments.m, segments.s
             n, length = len(m), norms(s)

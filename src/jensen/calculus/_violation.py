@@ -84,7 +84,7 @@ def search(
         Of points that hold one sample of every leaf, one after the other.
     seed : int
     seconds : float
-        After which the search ends; one round is always made.
+        After which the search ends; a few segments are always looked at.
     proof_seconds : float
         What a proof may take, by `proof_cost`.
     floats : bool
@@ -144,8 +144,6 @@ class _Prover:
         self.seen = max(self.seen, part)
         if not self.affordable:
             return True
-        # What is not clearer than what could not be proved is not tried again.
-        self.bar = 4 * part
         for x, y in self.ends(segments, best):
             try:
                 self.proved = self.enclosed(x, y)
@@ -155,6 +153,8 @@ class _Prover:
                 return self.refusals == _REFUSALS
             if self.proved is not None:
                 return True
+        # What is not clearer than what could not be proved is not tried again.
+        self.bar = 4 * part
         return False
 
     def ends(self, segments: Segments, best: int) -> list[tuple[Exact, Exact]]:

@@ -53,7 +53,8 @@ def read_refused(model: Any, input_shape: Any, refusal: JensenError) -> Program:
     Raises
     ------
     JensenError
-        The refusal, if the model is no torch program that is smooth or takes several inputs.
+        The refusal, if the model is no torch program that is smooth, too large to be lowered, or takes
+        several inputs.
     """
     torch = sys.modules.get("torch")
     if isinstance(model, (str, Path)):
@@ -62,13 +63,15 @@ def read_refused(model: Any, input_shape: Any, refusal: JensenError) -> Program:
         readable = torch is not None and isinstance(model, (torch.nn.Module, torch.export.ExportedProgram))
     if not readable:
         raise refusal
+    from jensen.network.lowering._size import TooManyWeightsError
     from jensen.program import read_program
 
     try:
         program = read_program(model, input_shape)
     except JensenError:
         raise refusal from None
-    if not isinstance(refusal, UnsupportedOperatorError) and len(program.inputs) < 2:
+    judged = isinstance(refusal, (UnsupportedOperatorError, TooManyWeightsError))
+    if not judged and len(program.inputs) < 2:
         raise refusal
     return program
 

@@ -20,6 +20,7 @@ from jensen.network.lowering._budget import FoldingBudget
 from jensen.network.lowering._folding import is_foldable, on_meta
 from jensen.network.lowering._output import chosen_output
 from jensen.network.lowering._piecewise import Condition
+from jensen.network.lowering._size import bound_weights
 from jensen.network.lowering._tape import Tape
 from jensen.network.lowering._tensor import Tensor
 
@@ -113,10 +114,11 @@ def lower(program: Program, output: int | None) -> Lowered:
     Raises
     ------
     NetworkError
-        If the output is not one number, or the batch is mixed.
+        If the output is not one number, the batch is mixed, or the network is too large.
     UnsupportedOperatorError
         If an operator cannot be lowered.
     """
+    bound_weights(program)
     shape = program.sample_shape
     tape = Tape(prod(shape))
     inner = (1, *program.input_shape[1:]) if program.batched else program.input_shape
@@ -189,6 +191,9 @@ def _cost(node: Node, args: dict[str, Any]) -> tuple[int, int]:
 
 def call(target: str, args: Mapping[str, Any]) -> Any:
     """Call an aten operator by name."""
+    if target in ("aten.view.default", "aten._unsafe_view.default"):
+        # How the tensors of a trace lay in memory, on which views rest, is not kept.
+        return args["self"].reshape(args["size"])
     overload = overload_of(target)
     return overload(**({**args, "device": "cpu"} if "device" in args else args))
 
