@@ -29,7 +29,8 @@ def test_all_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_experiment_on_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((40, 3))
-    np.savetxt(tmp_path / "table.csv", np.column_stack([x, np.abs(x).sum(1)]), delimiter=",")
+    target = np.abs(x).sum(1) + rng.standard_normal(40)
+    np.savetxt(tmp_path / "table.csv", np.column_stack([x, target]), delimiter=",")
     options = ["--table", str(tmp_path / "table.csv"), "--losses", "squared", "--hidden", "4"]
     main([*options, "--starts", "1", "--seconds", "0.3", "--picture", str(tmp_path / "picture.png")])
     text = capsys.readouterr().out
