@@ -496,7 +496,17 @@ def test_quadratic_forms() -> None:
     assert not form(matrix, inner="square")
     assert not form(matrix, inner="abs")
     assert not form(matrix, axes=(0,))
-    # The image of another vector, and the other axis of a matrix.
+    # Rows of a square matrix: sums along the other axis, and a matrix in front of it, mix them.
+    rows = ("mul.Tensor", {"self": X, "other": Name("v")})
+    behind = ("matmul.default", {"self": N[0], "other": Name("w")})
+    before = ("matmul.default", {"self": Name("w"), "other": N[0]})
+    products = ("mul.Tensor", {"self": N[0], "other": N[1]})
+    v = np.array([[1.0], [5.0], [0.0]])
+    w = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    for seen, axis, convex in ((behind, 1, True), (behind, 0, False), (before, 1, False), (before, 0, False)):
+        last: tuple[str, dict[str, Any]] = ("sum.dim_IntList", {"self": N[2], "dim": [axis]})
+        assert on(REAL, rows, seen, products, last, v=v, w=w) == convex
+    # The image of another vector.
     flipped = ("flip.default", {"self": X, "dims": [1]})
     steps = (
         flipped,
@@ -736,7 +746,6 @@ def test_signs_of_activations() -> None:
         )
         assert tuple(np.sign(program.evaluate(np.array([[-0.75, 0.0, 0.75]]))[0][0])) == signs, name
         for sign, ends in zip(signs, ((-2, -0.5), (0, 0), (0.5, 2)), strict=True):
-            found, _ = flags(program, jensen.Box(*ends), None)
-            assert found is not None
+            found = flags(program, jensen.Box(*ends), None)["n0"]
             may = [bool(part.all()) for part in (found.negative, found.zero, found.positive)]
             assert may == [sign < 0, sign == 0, sign > 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -331,24 +331,30 @@ def judge(seed: int, length: int, counts: Counts, replayed: float = 1.0) -> None
     points, still_points = np.concatenate([x, y, t * x + (1 - t) * y]), np.concatenate([p] * 3)
     counts.programs += 1
     single, several = (nodes_of(steps, constants, samples) for samples in (1, 3 * TRIALS))
+    tensors = tuple(node.name for node in single if isinstance(node.shape[0], int))
+    whole, many = (
+        Program(leaves_of(samples), constants, tuple(nodes), tensors)
+        for samples, nodes in ((1, single), (3 * TRIALS, several))
+    )
+    analysis = decide(whole, (0,), domain, wrt, 0).analysis
+    known = flags(whole, domain, wrt)
+    with np.errstate(all="ignore"):
+        values = dict(zip(tensors, many.evaluate(points, still_points), strict=True))
+        # Where anything overflows, or is not defined, nothing is compared.
+        fits = {k: np.abs(v.reshape(3 * TRIALS, -1)).max(1) < LIMIT for k, v in values.items()}
     for name in shown:
         one = needed(single, constants, 1, name)
-        found, zeros = flags(one, domain, wrt)
-        counts.entries += one.nodes[-1].shape[1]  # type: ignore[operator]
-        answer = decide(one, (0,), domain, wrt, 0)
-        bends = answer.analysis.outputs[0].curvature[0] & (VARIES | DOWN)
-        claims = (bends != VARIES | DOWN) & (not answer.conditions)
+        beneath = [node.name for node in one.nodes if node.name in values]
+        bends = analysis.values[name].curvature[0]  # type: ignore[union-attr]
+        supposed = any(condition.node in beneath for condition in analysis.conditions)
+        claims = ((bends & (VARIES | DOWN)) != VARIES | DOWN) & (not supposed)
+        counts.entries += claims.size
         counts.claimed += int(claims.sum())
-        if found is None or found.down.all():
+        found = known.get(name)
+        if not isinstance(found, Known):
             continue
-        many = needed(several, constants, 3 * TRIALS, name)
-        every = replace(many, outputs=tuple(n.name for n in many.nodes if isinstance(n.shape[0], int)))
-        with np.errstate(all="ignore"):
-            values = every.evaluate(points, still_points)
-        # Where anything overflows, or is not defined, nothing is compared.
-        ok = np.all([np.abs(v.reshape(3 * TRIALS, -1)).max(1) < LIMIT for v in values], axis=0)
-        ok = ok.reshape(3, TRIALS).all(axis=0)
-        fx, fy, fm = np.split(values[-1], 3)
+        ok = np.all([fits[k] for k in beneath], axis=0).reshape(3, TRIALS).all(axis=0)
+        fx, fy, fm = np.split(values[name], 3)
         slack = 1e-8 * (1 + np.abs(fx) + np.abs(fy) + np.abs(fm))
         with np.errstate(all="ignore"):
             violated = (fm > t * fx + (1 - t) * fy + slack) & ok[:, None]
@@ -361,7 +367,7 @@ def judge(seed: int, length: int, counts: Counts, replayed: float = 1.0) -> None
             if violated[:, j].any():
                 counts.refuted += (where,)
             # Only the verifier says of everything that is zero everywhere that it does not move.
-            if not claims[j] and not zeros:
+            if not claims[j] and all(known[k].there.all() for k in beneath):
                 counts.unclaimed += (where,)
 
 
@@ -374,21 +380,19 @@ def accepted(program: Program, domain: jensen.Domain, wrt: tuple[int, ...] | Non
     return True
 
 
-def flags(program: Program, domain: jensen.Domain, wrt: tuple[int, ...] | None) -> tuple[Known | None, bool]:
-    """All that the rules know of the only output, and whether some value is zero; None where they refuse."""
+def flags(program: Program, domain: jensen.Domain, wrt: tuple[int, ...] | None) -> dict[str, Any]:
+    """All that the rules know, by names of values; what they refuse is left out."""
     moves = np.isin(np.arange(WIDTH), range(WIDTH) if wrt is None else wrt)[None]
     lo, hi = domain.bounds(WIDTH)
     leaf = variable((lo < 0)[None], ((lo <= 0) & (hi >= 0))[None], (hi > 0)[None], moves)
     values: dict[str, Any] = {"x": leaf, "p": held((1, WIDTH))}
     values.update({name: constant(array) for name, array in program.constants.items()})
     makers: dict[str, Node] = {}
-    try:
-        for node in program.nodes:
-            values[node.name] = _applied(Call(node, values, makers, program), values)
+    for node in program.nodes:
+        if all(name in values for name in node.inputs):
+            try:
+                values[node.name] = _applied(Call(node, values, makers, program), values)
+            except CertificateError:
+                continue
             makers[node.name] = node
-    except CertificateError:
-        return None, False
-    found = values[program.outputs[0]]
-    assert isinstance(found, Known)
-    results = [values[node.name] for node in program.nodes]
-    return found, any(not v.there.all() for v in results if isinstance(v, Known))
+    return values

@@ -139,14 +139,13 @@ def _softplus(call: Call) -> Known | None:
 
 def _hardtanh(call: Call) -> Known | None:
     """Keep the argument between two bounds."""
-    default = (0.0, 6.0) if call.node.packet == "aten.relu6" else (-1.0, 1.0)
-    low, high = call.number("min_val", default[0]), call.number("max_val", default[1])
+    low, high = call.number("min_val", -1.0), call.number("max_val", 1.0)
     if not low < high:
         return None
     plus = CONCAVE_RISING if low <= 0 else RISING
-    minus_ = FLAT if low == 0 else CONVEX_RISING if high >= 0 else RISING
-    signs = _ODD if low < 0 < high else ("0", "0", "+") if low == 0 else ("-0+", "-0+", "-0+")
-    return Curve(RISING, plus, minus_, signs)(call, call.known("self"))
+    below = CONVEX_RISING if high >= 0 else RISING
+    signs = _ODD if low < 0 < high else ("-0+", "-0+", "-0+")
+    return Curve(RISING, plus, below, signs)(call, call.known("self"))
 
 
 def _threshold(call: Call) -> Known | None:
@@ -189,6 +188,7 @@ _CURVES: dict[str, Curve] = {
     "erfc": Curve(FALLING, CONVEX_FALLING, CONCAVE_FALLING, _ABOVE, log=CONCAVE_FALLING),
     "sinh": Curve(RISING, CONVEX_RISING, CONCAVE_RISING, _ODD, log_of_exp=CONVEX_RISING),
     "cosh": Curve(CONVEX, CONVEX_RISING, CONVEX_FALLING, _ABOVE, log=CONVEX, log_of_exp=CONVEX_RISING),
+    "relu6": Curve(RISING, CONCAVE_RISING, FLAT, ("0", "0", "+")),
     "selu": Curve(RISING, AFFINE, CONVEX_RISING, _ODD, log_of_exp=AFFINE),
 }
 """Of logarithms: 1 / x is exp(-h) for x = exp(h). The slopes in h of the logarithms of exp(x) - 1, sinh(x)
@@ -204,7 +204,6 @@ RULES: dict[str, Rule] = {
     "aten.celu": _celu,
     "aten.softplus": _softplus,
     "aten.hardtanh": _hardtanh,
-    "aten.relu6": _hardtanh,
     "aten.threshold": _threshold,
     "aten.reciprocal": lambda call: inverse(call, call.known("self")),
 }
