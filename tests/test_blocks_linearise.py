@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import cvxpy
@@ -143,7 +144,7 @@ def test_steps_within_a_box_are_optimal() -> None:
     c, jacobian = outputs.derivatives(values)
     start = torch.from_numpy(np.concatenate([v.ravel() for v in values.values()]))
     problem = Linearised(tail, c, jacobian, start, 0.0)
-    found = problem.inside(0.05)
+    found = problem.inside(0.05, None)
     assert found is not None
     target = table("multiclass_hinge")[1].numpy()
     d = cp.Variable(len(start))
@@ -272,6 +273,18 @@ def test_what_is_established_is_kept() -> None:
         assert run.reason in ("interrupted", "time_limit", "callback")
         assert run.loss < run.start
         assert evaluated(model, "squared", data, 0.0) == pytest.approx(run.loss)
+
+
+def test_slow_steps_keep_to_the_time() -> None:
+    """A linear programme of thousands of entries is not waited for."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
+    data = torch.randn(60, 20), torch.randint(3, (60,))
+    began = perf_counter()
+    run = train_blocks(model, "multiclass_hinge", data, time_limit=2.0)
+    assert perf_counter() - began < 30
+    assert run.reason == "time_limit"
+    assert run.loss <= run.start
 
 
 def test_it_ends() -> None:

@@ -210,7 +210,7 @@ class Linearised:
         found = interior(problem, tolerance) if quadratic.all() else simplex(problem)
         return None if found is None else Solution(torch.from_numpy(found.point), found.gap)
 
-    def inside(self, radius: float) -> Solution | None:
+    def inside(self, radius: float, seconds: float | None) -> Solution | None:
         """Minimise over steps of entries no larger than a radius, as a linear programme: for any network h.
 
         The decay is replaced by its tangent.
@@ -234,7 +234,8 @@ class Linearised:
             direct = direct + outputs[0] @ jacobian
         outputs[0] = direct
         composed = ReLUNetwork(len(self.start), map(shifted, network.layers), outputs, bias)
-        found = argmin(composed, Box(-radius, radius), method="lp", assume_convex=True)
+        box = Box(-radius, radius)
+        found = argmin(composed, box, method="lp", assume_convex=True, time_limit=seconds)
         if not np.isfinite(found.point).all():
             return None
         return Solution(torch.from_numpy(np.array(found.point)), found.gap * self.tail.scale)

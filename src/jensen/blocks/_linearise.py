@@ -41,7 +41,12 @@ class Linearising:
     """
 
     def __init__(
-        self, posed: Objective, blocks: Sequence[tuple[str, ...]], decay: float, tolerance: float
+        self,
+        posed: Objective,
+        blocks: Sequence[tuple[str, ...]],
+        decay: float,
+        tolerance: float,
+        deadline: float,
     ) -> None:
         cut = split(posed.program)
         if cut is None:
@@ -49,7 +54,7 @@ class Linearising:
                 'scheme="linearise" needs a loss that bends, and that jensen.curvature proves convex in the '
                 'outputs of the network, of which it computes all else; scheme="alternate" serves others'
             )
-        self.posed, self.decay, self.tolerance = posed, decay, tolerance
+        self.posed, self.decay, self.tolerance, self.deadline = posed, decay, tolerance, deadline
         self.names = tuple(name for block in blocks for name in block)
         inner = until(posed.program, cut.name)
         self.map = OutputMap(inner, self.names)
@@ -118,7 +123,10 @@ class Linearising:
         precise = max(_PRECISE * self._fall, _FINEST * (1 + abs(loss)))
         while self._pull < _MOST_PULL and self._radius > _LEAST_RADIUS:
             if self.tail.network is not None and self.tail.hinges is None:
-                found = problem.inside(self._radius)
+                left = self.deadline - perf_counter()
+                if left <= 0:
+                    return point, loss, float("nan")
+                found = problem.inside(self._radius, left if np.isfinite(left) else None)
             else:
                 found = problem.minimum(torch.full_like(start, self._pull * mean), precise)
             ratio = -1.0

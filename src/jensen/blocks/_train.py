@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -145,7 +146,8 @@ def train_blocks(
     if scheme == "alternate":
         run = Alternating(posed, named, decay, tolerance)
     elif scheme == "linearise":
-        run = Linearising(posed, named, decay, tolerance)
+        deadline = np.inf if limit is None else began + limit
+        run = Linearising(posed, named, decay, tolerance, deadline)
     else:
         run = Reduced(posed, named, decay, tolerance)
     start = run.loss
