@@ -46,11 +46,11 @@ class ManyPoints:
         self.constants = {name: torch.tensor(value) for name, value in program.constants.items()}
         held = sum(prod(shape) for shape in program.shapes.values() if all(type(n) is int for n in shape))
         per = 1 if self.alone else self.batch
-        self.most = max(1, per * (_MOST_ENTRIES // max(held, 1)))
+        self.most = per * max(1, _MOST_ENTRIES // max(held, 1))
+        self._differentiable = True
         self._mapped: Callable[[torch.Tensor], torch.Tensor] = self._one_by_one
-        if self._maps():
+        if self.most > per and self._maps():
             self._mapped = torch.vmap(self._rows)
-        self._differentiable = self._differentiates()
 
     def values(self, points: FloatArray) -> FloatArray:
         """Evaluate at points (n, size); what is not finite is NaN."""
@@ -61,9 +61,12 @@ class ManyPoints:
 
     def gradients(self, points: FloatArray) -> FloatArray:
         """Differentiate at points (n, size); what is not finite, or has no derivative in torch, is zero."""
-        if not self._differentiable:
-            return np.zeros_like(points)
-        return self._slopes(points)
+        if self._differentiable:
+            try:
+                return self._slopes(points)
+            except TRACING_ERRORS:
+                self._differentiable = False
+        return np.zeros_like(points)
 
     def _slopes(self, points: FloatArray) -> FloatArray:
         parts = []
@@ -111,13 +114,6 @@ class ManyPoints:
             return False
         finally:
             switches._set_vmap_fallback_enabled(loops)
-
-    def _differentiates(self) -> bool:
-        try:
-            self._slopes(np.ones((1, self.size)))
-        except TRACING_ERRORS:
-            return False
-        return True
 
     def _rows(self, rows: torch.Tensor) -> torch.Tensor:
         """Evaluate at the points of one batch."""
