@@ -27,7 +27,7 @@ class BlockVisit:
     loss : float
         Afterwards, with the decay; of "linearised" the lowest so far.
     gap : float
-        How much lower the convex problem could be: proved by multipliers for piecewise-linear losses,
+        How much lower the convex problem could be: by weak duality, in floats, for piecewise-linear losses,
         estimated for Newton's method, NaN for L-BFGS and where no step lowered the loss.
     """
 
