@@ -456,6 +456,16 @@ def test_only_sums_of_largest_entries_are_known() -> None:
     negative = ("neg.default", {"self": N[1]})
     assert not top(True, negative, (add, {"self": N[2], "dim": [1]}))
     assert not top(True, (add, {"self": N[1], "dim": [1]}), dim=0)
+    # The largest of entries that are never positive is zero if one is; the sum of the two largest is not.
+    picked = (
+        ("mul.Tensor", {"self": X, "other": Name("w")}),
+        ("topk.default", {"self": N[0], "k": 2, "dim": 1}),
+        ("_operator.getitem", {"a": N[1], "b": 0}),
+        (add, {"self": N[2], "dim": [1]}),
+    )
+    w = np.array([1.0, 1.0, 0.0])
+    assert on(NONPOSITIVE, *picked, w=w)
+    assert not on(NONPOSITIVE, *picked, ("neg.default", {"self": N[3]}), w=w)
     square, minus = ("square.default", {"self": X}), ("neg.default", {"self": N[0]})
     pick = ("topk.default", {"self": N[1], "k": 2, "dim": 1})
     steps = (square, minus, pick, ("_operator.getitem", {"a": N[2], "b": 0}))

@@ -15,7 +15,6 @@ from jensen.verifier.rules._elementwise import ENTROPY, LOGARITHM
 from jensen.verifier.rules._known import (
     Flags,
     Known,
-    largest,
     minus,
     product,
     settled,
@@ -79,11 +78,10 @@ def sum_of_largest(call: Call) -> Known | None:
 
 
 def _top(a: Known, found: Callable[[Flags], Flags]) -> Known:
-    """Bend as the largest of entries does; the sign is that of any sum."""
-    bends = largest(a, found)
-    negative, positive = found(a.negative), found(a.positive)
+    """Bend as the largest entry does, with the sign of any sum: the largest may be zero where a sum is not."""
+    negative, positive, moves = found(a.negative), found(a.positive), found(a.moves)
     zero = found(a.zero) | (negative & positive)
-    return settled(negative, zero, positive, bends.up, bends.down, bends.moves, log_down=found(a.log_down))
+    return settled(negative, zero, positive, moves, found(a.down), moves, log_down=found(a.log_down))
 
 
 def quadratic_form(call: Call) -> Known | None:
