@@ -15,6 +15,7 @@ from jensen.errors import CertificateError
 from jensen.program import Leaf, Name, Node, Program
 from jensen.verifier import replay_rules
 from jensen.verifier.rules._forms import is_semidefinite
+from jensen.verifier.rules._moving import moved
 from jensen.verifier.rules._replay import RULES
 
 X, P = Name("x"), Name("p")
@@ -383,19 +384,19 @@ def test_moving_operators_take_the_right_entries() -> None:
     mixed = ("mul.Tensor", {"self": N[0], "other": Name("w")})
     w = np.array([-1.0, 1.0, 1.0])
 
-    def moved(name: str, **args: Any) -> bool:
+    def kept(name: str, **args: Any) -> bool:
         return on(REAL, square, mixed, (name, {"self": N[1], **args}), w=w)
 
-    assert not moved("slice.Tensor", dim=1, start=0, end=1)
-    assert moved("slice.Tensor", dim=1, start=1, end=3)
-    assert moved("flip.default", dims=[1])
-    assert not moved("flip.default", dims=[0])
-    assert moved("roll.default", shifts=[1], dims=[1])
-    assert moved("select.int", dim=1, index=-1)
-    assert moved("constant_pad_nd.default", pad=[1, 0], value=0.0)
-    assert not moved("constant_pad_nd.default", pad=[0, 1], value=0.0)
+    assert not kept("slice.Tensor", dim=1, start=0, end=1)
+    assert kept("slice.Tensor", dim=1, start=1, end=3)
+    assert kept("flip.default", dims=[1])
+    assert not kept("flip.default", dims=[0])
+    assert kept("roll.default", shifts=[1], dims=[1])
+    assert kept("select.int", dim=1, index=-1)
+    assert kept("constant_pad_nd.default", pad=[1, 0], value=0.0)
+    assert not kept("constant_pad_nd.default", pad=[0, 1], value=0.0)
     assert not on(REAL, ("view.dtype", {"self": X, "dtype": "float16"}))
-    assert not moved("unfold.default", dimension=1, size=2, step=1)
+    assert not kept("unfold.default", dimension=1, size=2, step=1)
     assert on(REAL, square, ("unfold.default", {"self": N[0], "dimension": 1, "size": 2, "step": 1}))
     for mask, convex in (([True, False, False], True), ([False, True, True], False)):
         args = {"self": N[1], "mask": Name("mask"), "value": 0.0}
@@ -415,7 +416,16 @@ def test_moving_operators_take_the_right_entries() -> None:
     assert not on(REAL, pad, ("logsumexp.default", {"self": N[0], "dim": [1]}))
 
 
+def test_an_operator_that_mixes_entries_moves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    mean = ("avg_pool1d.default", {"self": X, "kernel_size": [2], "stride": [1]})
+    assert on(REAL, mean)
+    monkeypatch.setitem(RULES, "aten.avg_pool1d", moved)
+    assert not on(REAL, mean)
+
+
 def test_conversions_to_integers_jump() -> None:
+    assert not on(REAL, ("to.other", {"self": X, "other": Name("i")}), i=np.array([1]))
+    assert on(REAL, ("to.dtype", {"self": X, "dtype": "float32"}))
     for dtype, convex in (("float32", True), ("bfloat16", True), ("int64", False), ("bool", False)):
         assert on(REAL, ("_to_copy.default", {"self": X, "dtype": dtype})) == convex
         assert on(REAL, ("sum.dim_IntList", {"self": X, "dim": [1], "dtype": dtype})) == convex

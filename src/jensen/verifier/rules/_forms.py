@@ -78,7 +78,7 @@ def sum_of_largest(call: Call) -> Known | None:
 
 
 def _top(a: Known, found: Callable[[Flags], Flags]) -> Known:
-    """Bend as the largest entry does, with the sign of any sum: the largest may be zero where a sum is not."""
+    """Bend as a largest entry does, with the sign of any sum: the largest may be zero where a sum is not."""
     negative, positive, moves = found(a.negative), found(a.positive), found(a.moves)
     zero = found(a.zero) | (negative & positive)
     return settled(negative, zero, positive, moves, found(a.down), moves, log_down=found(a.log_down))
