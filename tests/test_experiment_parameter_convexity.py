@@ -55,6 +55,6 @@ def test_the_loss_on_a_table() -> None:
 
 
 def test_what_cannot_be_enclosed_says_so() -> None:
-    question = Question("", "", lambda x: -x.erf().square().sum(), (torch.ones(1),), [0])
-    with pytest.raises(CertificateError, match="erf"):
+    question = Question("", "", lambda x: torch.special.bessel_j1(x).sum(), (torch.ones(1),), [0])
+    with pytest.raises(CertificateError, match="bessel"):
         answered(question)
