@@ -469,3 +469,10 @@ def test_random_architectures_with_integer_weights_are_exact(
     assert lowered.exact
     x = torch.randint(-8, 9, (40, 3)).double()
     assert np.array_equal(lowered.network(x.numpy()), model(x)[:, 0].detach().numpy())
+
+
+@pytest.mark.filterwarnings("error")
+def test_in_place_operators_make_no_noise_and_a_list_of_one_shape_is_a_shape() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
+    one, listed = (from_torch(model, shape) for shape in ((4,), [(4,)]))  # type: ignore[arg-type]
+    assert one.network.digest == listed.network.digest

@@ -57,7 +57,7 @@ def as_whole(value: Any, what: str) -> int:
 
 
 def as_shape(value: Any) -> tuple[int, ...] | None:
-    """Read the argument `input_shape`: None, or the sizes of the axes of one input.
+    """Read the argument `input_shape`: None, or the sizes of the axes of one input, or a list of one such.
 
     Raises
     ------
@@ -68,7 +68,10 @@ def as_shape(value: Any) -> tuple[int, ...] | None:
         return None
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         raise NetworkError(f"input_shape must be a sequence of sizes, such as (3, 32, 32), got {value!r:.80}")
-    shape = tuple(as_whole(n, "a size of input_shape") for n in value)
+    sizes = tuple(value)
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):  # a list of the shapes of all inputs
+        sizes = tuple(sizes[0])
+    shape = tuple(as_whole(n, "a size of input_shape") for n in sizes)
     if min(shape, default=1) < 1:
         raise NetworkError(f"the sizes of input_shape must be positive, got {shape}")
     if prod(shape) > MAX_INPUTS:

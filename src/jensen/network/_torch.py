@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -131,15 +132,27 @@ def export_eval(
     twin = copy.deepcopy(module, shared).eval()
     with torch.no_grad():
         try:
-            with warnings.catch_warnings():
-                # torch warns of its own deprecations while it traces.
-                warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+            with _without_deprecations():
                 return export(twin, samples)
         except TRACING_ERRORS as error:
             shapes = " and ".join(str(tuple(s.shape)) for s in samples if isinstance(s, torch.Tensor))
             raise NetworkError(
                 f"torch.export cannot trace the model on an input of shape {shapes}{note}: {error}"
             ) from error
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Keep back what torch warns of itself while it traces."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*treespec.*", category=FutureWarning)
+        yield
+
+
+def _decomposed(exported: ExportedProgram, table: Mapping[Any, Any]) -> ExportedProgram:
+    with _without_deprecations():
+        found: ExportedProgram = exported.run_decompositions(dict(table))
+        return found
 
 
 def _lowerable(operator: str) -> bool:
@@ -164,13 +177,13 @@ def simplified(
     targets = [n.target for n in exported.graph.nodes if n.op == "call_function"]
     overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
     if any(t._schema.is_mutable and packet(str(t)) not in REBINDING for t in overloads):
-        exported = exported.run_decompositions({})
+        exported = _decomposed(exported, {})
     unknown = {t for t in _reading_input(exported, parameters) if not known(str(t))}
     if not unknown:
         return exported
     decompositions: Mapping[Any, Any] = torch.export.default_decompositions()
     table = {t: decompositions[t] for t in unknown if t in decompositions}
-    return exported.run_decompositions(table) if table else exported
+    return _decomposed(exported, table) if table else exported
 
 
 def _reading_input(exported: ExportedProgram, parameters: Collection[str]) -> set[torch._ops.OpOverload]:
