@@ -149,6 +149,16 @@ def summed(given: Balls, axes: Sequence[int] | None, keep: bool) -> Balls:
     return as_balls(total) if isinstance(total, int) else np.asarray(total, dtype=object)
 
 
+def same_samples(given: Balls) -> bool:
+    """Whether all samples of a batch are the same balls, so that one of them need be computed."""
+    first = given[0].ravel()
+    return len(given) > 1 and all(
+        a is b or (a.mid() == b.mid() and a.rad() == b.rad())
+        for other in given[1:]
+        for a, b in zip(first, other.ravel(), strict=True)
+    )
+
+
 def matrix_product(one: Balls, other: Balls) -> Balls:
     """Multiply two matrices."""
     (m, k), n = one.shape, other.shape[1]

@@ -18,6 +18,7 @@ from jensen.verifier.enclosures._balls import (
     as_balls,
     each,
     matrix_product,
+    same_samples,
     summed,
     times,
 )
@@ -167,6 +168,8 @@ def _convolution(call: Call) -> Balls:
     axes, groups, padding = w.ndim - 2, call.get("groups", 1), call.get("padding", [0])
     if isinstance(padding, str) or x.ndim != w.ndim or call.get("transposed", False):
         raise call.refused("only plain convolutions of a batch are known")
+    if same_samples(x):
+        x = x[:1]
     stride, dilation = _spread(call.get("stride", [1]), axes), _spread(call.get("dilation", [1]), axes)
     margins = [0, 0, *_spread(padding, axes)]
     padded = np.full([n + 2 * p for n, p in zip(x.shape, margins, strict=True)], arb(0), dtype=object)
@@ -187,7 +190,7 @@ def _convolution(call: Call) -> Balls:
         beside = np.concatenate(list(patches[:, group]), axis=1)
         results = matrix_product(kernels[group], beside)
         found[:, group] = results.reshape(len(results), x.shape[0], -1).transpose(1, 0, 2)
-    result = found.reshape(call.shape)
+    result = np.broadcast_to(found.reshape(x.shape[0], *call.shape[1:]), call.shape)
     if call.get("bias") is None:
         return result
     return add(result, call.balls("bias").reshape(-1, *(1,) * axes))
