@@ -14,21 +14,19 @@ from torch import nn
 
 from jensen.blocks._lowering import BlockNetwork, lower_block
 from jensen.blocks._objective import LossLike, Objective, objective
+from jensen.blocks._refuted import refuted, with_witness
 from jensen.blocks._rules import analysed
 from jensen.blocks._verdict import BlockVerdict, BlockWitness, Exact
-from jensen.calculus import Curvature, refute
+from jensen.calculus import Curvature
 from jensen.calculus._curvature import described
 from jensen.certify import Verdict, Witness, check
 from jensen.certify._arguments import check_seconds
 from jensen.errors import CertificateError, DomainError, NetworkError, UnsupportedOperatorError
-from jensen.network import Box, Domain, FloatArray, ReLUNetwork, WholeSpace
-from jensen.program import Program
-from jensen.verifier import enclosure
+from jensen.network import Box, Domain, ReLUNetwork, WholeSpace
+from jensen.verifier.enclosures import enclosures
 
 _DIGITS = (0, 2, 4, 8, 16, 32)
 """Binary digits after the point to which a witness is rounded, fewest first."""
-_SEARCHES = (0.2, 2.0)
-"""Seconds that searches for a violation by sampling take, one after the other."""
 BlockDomain = Domain | Mapping[str, Domain | tuple[float, float]] | None
 
 
@@ -49,7 +47,7 @@ def check_block(
     is piecewise linear in the network's output. That network is built without rounding where float64 can hold
     its weights (means become sums, with the number of samples in front), and `jensen.check` decides. Smooth
     losses, and several layers at once, are judged by the rules of `jensen.curvature` and refuted by
-    `jensen.calculus.refute`. What the rules prove goes to `jensen.check` only if exact=True.
+    the search of `jensen.refute`. What the rules prove goes to `jensen.check` only if exact=True.
 
     Parameters
     ----------
@@ -129,7 +127,7 @@ def decide(
     try:
         lowered = lower_block(posed, block)
     except (UnsupportedOperatorError, NetworkError) as refusal:
-        base = base if by_rules else _refuted(base, posed, where, time_limit, seed, refusal)
+        base = base if by_rules else refuted(base, posed, where, time_limit, seed, refusal)
         return _timed(base, began)
     left = None if time_limit is None else max(time_limit - (perf_counter() - began), 0.01)
     verdict = check(lowered.network, where, time_limit=left, exact=exact, seed=seed)
@@ -197,16 +195,12 @@ def _judged(
     points = [_split(posed, base.block, point) for point in (tidy.x, tidy.y)]
     if lowered.exact:
         values = [lowered.scale * v for v in (tidy.fx, tidy.fy, tidy.fm)]
-        return _with_witness(base, BlockWitness(points[0], points[1], tidy.t, *values))
+        return with_witness(base, BlockWitness(points[0], points[1], tidy.t, *values))
     witness = _enclosed(posed, points[0], points[1], tidy.t)
     if witness is None:
         reason = "the network with its constants rounded is not convex, but its violation is within rounding"
         return base if base.kind == "convex" else replace(base, reason=reason)
-    return _with_witness(base, witness)
-
-
-def _with_witness(base: BlockVerdict, witness: BlockWitness) -> BlockVerdict:
-    return replace(base, kind="not_convex", proof="witness", witness=witness)
+    return with_witness(base, witness)
 
 
 def _split(posed: Objective, block: Sequence[str], point: Sequence[Fraction]) -> Exact:
@@ -238,71 +232,18 @@ def _enclosed(posed: Objective, x: Exact, y: Exact, t: Fraction) -> BlockWitness
     """Prove a violation of the loss itself, nothing of it rounded, or return None."""
     middle = {name: t * v + (1 - t) * y[name] for name, v in x.items()}
     try:
-        (_, fx), (_, fy), (fm, _) = (_enclosure(posed, point) for point in (x, y, middle))
+        (_, fx), (_, fy), (fm, _) = enclosures(
+            posed.elementary, [_point(posed, changed) for changed in (x, y, middle)], 0
+        )
     except CertificateError:
         return None
     return BlockWitness(x, y, t, fx, fy, fm) if fm > t * fx + (1 - t) * fy else None
 
 
-def _enclosure(posed: Objective, changed: Exact) -> tuple[Fraction, Fraction]:
-    program = posed.elementary
-    point = [
+def _point(posed: Objective, changed: Exact) -> list[Fraction]:
+    """List the entries of all parameters, some of them changed."""
+    return [
         Fraction(v) if isinstance(v, float) else v
-        for leaf in program.leaves
+        for leaf in posed.elementary.leaves
         for v in np.asarray(changed.get(leaf.label, posed.values[leaf.label])).ravel().tolist()
     ]
-    return enclosure(program, point, 0)
-
-
-def _refuted(
-    base: BlockVerdict,
-    posed: Objective,
-    where: Domain,
-    time_limit: float | None,
-    seed: int,
-    refusal: Exception,
-) -> BlockVerdict:
-    """Look for a violation of a loss that is not piecewise linear in the block."""
-    broken = base.curvature.broken
-    reason = f"the rules break at {broken}" if broken is not None else str(refusal)
-    found = _pinned(base.curvature, posed, base.block, where, posed.elementary)
-    witness = None
-    for seconds in _SEARCHES:
-        allowed = seconds if time_limit is None else min(time_limit, seconds)
-        try:
-            witness = refute(found, seed=seed, seconds=allowed)
-        except CertificateError as error:
-            return replace(base, reason=f"{reason}; a violation in float64 could not be proved: {error}")
-        if witness is not None:
-            break
-    if witness is None:
-        return replace(base, reason=reason)
-    x, y = ({name: _exact_array(point[name]) for name in base.block} for point in (witness.x, witness.y))
-    if not all(where.contains(_flat(point, base.block)) for point in (x, y)):
-        # The search keeps to the bounds of a domain, and knows nothing of a polytope's other faces.
-        return replace(base, reason=f"{reason}; a violation was found outside the domain only")
-    values = (witness.fx, witness.fy, witness.fm)
-    return _with_witness(base, BlockWitness(x, y, Fraction(1, 2), *values))
-
-
-def _exact_array(values: FloatArray) -> NDArray[Any]:
-    exact: NDArray[Any] = np.empty(values.size, dtype=object)
-    exact[:] = [Fraction(float(v)) for v in values.ravel()]
-    return exact.reshape(values.shape)
-
-
-def _flat(point: Exact, block: Sequence[str]) -> list[Fraction]:
-    return [v for name in block for v in point[name].ravel().tolist()]
-
-
-def _pinned(
-    found: Curvature, posed: Objective, block: Sequence[str], where: Domain, program: Program
-) -> Curvature:
-    """Describe the question so that a search keeps the parameters that are held at their values."""
-    lo, hi = where.bounds(posed.size(block))
-    low, high = posed.split(block, lo), posed.split(block, hi)
-    domains: dict[str, tuple[Domain, ...]] = {}
-    for name, value in posed.values.items():
-        ends = (low[name], high[name]) if name in block else (value, value)
-        domains[name] = (Box(*(np.ravel(end) for end in ends)),)
-    return replace(found, program=program, domains=domains)
