@@ -133,6 +133,11 @@ class Atom:
         outside = {"real": 0, "nonnegative": NEGATIVE, "positive": NEGATIVE | ZERO}[self.domain]
         return has(argument.sign, outside)
 
+    def never(self, argument: Value) -> Flags:
+        """Entries of the argument of which it is known that they never lie in the domain."""
+        inside = {"real": ANY_SIGN, "nonnegative": ZERO | POSITIVE, "positive": POSITIVE}[self.domain]
+        return ~has(argument.sign, inside)
+
     def __call__(self, argument: Value) -> Value:
         """Compose with an argument, entry by entry."""
         sign = argument.sign

@@ -15,7 +15,7 @@ from jensen.calculus._elementary import LOGARITHM, power, square
 from jensen.calculus._moving import run
 from jensen.calculus._patterns import entropy, quadratic_form, top_sum
 from jensen.calculus._several import applied_atom
-from jensen.calculus._value import NONPOSITIVE, Value, chosen, constant
+from jensen.calculus._value import NONPOSITIVE, UNKNOWN, Value, chosen, constant, unknown
 from jensen.network.lowering._program import call as torch_call
 
 rules = Registry()
@@ -80,7 +80,9 @@ def inverse(call: Call, b: Value) -> Value:
     if power(-1).undefined(upright).any():
         call.suppose("the denominator is positive, or negative where that is proved")
     found = power(-1)(upright)
-    return chosen(below, negative(found), found)
+    result = chosen(below, negative(found), found)
+    # What is zero throughout has no inverse.
+    return chosen(b.zero, unknown(b.shape, UNKNOWN), result)
 
 
 @rules("linear")

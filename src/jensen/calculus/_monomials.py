@@ -22,7 +22,7 @@ import numpy as np
 
 from jensen.calculus._call import Call, is_unknown
 from jensen.calculus._elementary import SIZE
-from jensen.calculus._roots import exponent_of, root
+from jensen.calculus._roots import exponent_of, root, supposed
 from jensen.calculus._value import (
     DOWN,
     NEGATIVE,
@@ -60,7 +60,7 @@ class _Factor:
         if not has(self.value.sign, NEGATIVE).any():
             return self.value
         if self.supposed:
-            return Value((self.value.sign & ~NEGATIVE).astype(np.int8), self.value.curvature)
+            return supposed(self.value)
         # An even power is that of the absolute value.
         return SIZE(self.value) if self.plain.denominator == 1 and self.plain % 2 == 0 else None
 

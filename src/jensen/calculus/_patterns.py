@@ -127,8 +127,8 @@ def _matrix(call: Call, x: object, image: Node | None) -> FloatArray | None:
     matrix, value = call.numbers.get(other.name), call.known(x)
     if matrix is None or value is None or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         return None
-    # The matrix acts on the last axis, unless it stands in front of a matrix.
-    behind = image.packet == "aten.linear" or operands[0] == x or len(value.shape) == 1
+    # The matrix acts on the last axis, unless it stands in front of a matrix; `linear` takes it second.
+    behind = operands[0] == x or len(value.shape) == 1
     fits = behind and matrix.shape[0] == value.shape[-1] <= MOST_ROWS
     return matrix if fits and matrix.dtype.kind == "f" and bool(np.isfinite(matrix).all()) else None
 

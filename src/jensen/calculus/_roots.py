@@ -21,6 +21,7 @@ from jensen.calculus._value import (
     DOWN,
     NEGATIVE,
     NONNEGATIVE,
+    POSITIVE,
     UP,
     ZERO,
     Bits,
@@ -128,7 +129,15 @@ def _powers(call: Call, given: object) -> tuple[Fraction | None, Value] | None:
     if made.packet == "aten.reciprocal" and has(base.sign, NEGATIVE).any():
         return None  # it may be taken to be negative
     # The rule of a power takes for granted that its argument is nonnegative.
-    return power, Value((base.sign & ~NEGATIVE).astype(np.int8), base.curvature)
+    upright = supposed(base)
+    return None if upright is None else (power, upright)
+
+
+def supposed(value: Value) -> Value | None:
+    """Describe what is taken for granted to be positive, or zero; None where that cannot be."""
+    if not has(value.sign, POSITIVE).all():
+        return None
+    return Value((value.sign & ~NEGATIVE).astype(np.int8), value.curvature)
 
 
 def _weighed(call: Call, one: object, other: object) -> tuple[Fraction | None, Value] | None:

@@ -14,6 +14,7 @@ from jensen.calculus._call import Call, Registry, Result
 from jensen.calculus._elementary import SIZE, exponential, huber, power, sloped, square
 from jensen.calculus._moving import run
 from jensen.calculus._value import (
+    ANY_SIGN,
     DOWN,
     FOREIGN,
     LOG_CONCAVE,
@@ -29,6 +30,7 @@ from jensen.calculus._value import (
     Bits,
     Flags,
     Value,
+    chosen,
     claimed,
     constant,
     has,
@@ -206,7 +208,13 @@ def applied_atom(call: Call, atom: Atom, argument: Value) -> Value:
     """Compose, and take down where the atom may not be defined."""
     if atom.undefined(argument).any():
         call.suppose(f"the argument of {atom.name} is {atom.domain}")
-    return atom(argument)
+    result = atom(argument)
+    never = atom.never(argument) & result.varies
+    if not never.any():
+        return result
+    # Of a condition that cannot hold anything would follow, where torch computes (-3)^-2 all the same.
+    anything = np.full(result.shape, ANY_SIGN, dtype=np.int8)
+    return chosen(never, Value(anything, result.curvature | np.int8(UP | DOWN)), result)
 
 
 def _axes(call: Call) -> int | tuple[int, ...] | None:

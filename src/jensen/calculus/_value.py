@@ -190,8 +190,6 @@ def chosen(flags: Flags, a: Value, b: Value) -> Value:
     """Take entries of one value where a flag is set, and of another elsewhere."""
     logs = None
     if a.logs is not None or b.logs is not None:
-        nothing = np.int8(0)
-        logs = np.where(
-            flags, nothing if a.logs is None else a.logs, nothing if b.logs is None else b.logs
-        ).astype(np.int8)
+        one, other = (np.zeros(v.shape, dtype=np.int8) if v.logs is None else v.logs for v in (a, b))
+        logs = np.where(flags, one, other)
     return Value(np.where(flags, a.sign, b.sign), np.where(flags, a.curvature, b.curvature), logs)

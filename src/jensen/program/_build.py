@@ -22,6 +22,8 @@ from jensen.program._program import Array, Leaf, Name, Node, Program, Shape
 _LEFT_OUT = ("device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
 """Arguments that say where and how a tensor lies, not what it holds."""
 _ALSO = ("abs", "neg", "relu", "clamp", "clamp_min", "clamp_max", "maximum", "minimum", "where")
+_WRITES = frozenset(f"aten.{name}" for name in ("copy", "copy_", "slice_scatter", "select_scatter"))
+"""Operators that convert what they write."""
 _EXACT = frozenset((*moving, *(f"aten.{name}" for name in _ALSO)))
 """Operators that do not round."""
 
@@ -114,11 +116,17 @@ class _Builder:
             raise UnsupportedOperatorError(node.target, node.place, "a model file may not call it")
         if node.target != "_operator.getitem" and node.target.count(".") != 2:
             raise UnsupportedOperatorError(node.target, node.place, "it is no operator of torch")
+        if node.target == "aten.view.dtype":
+            raise UnsupportedOperatorError(
+                node.target, node.place, "it reads a number's bits as another number"
+            )
         _refuse_random(node, args)
         args = {key: value for key, value in args.items() if key not in _LEFT_OUT}
         if packet(node.target) == "aten.index":
             args["indices"] = _positions(args["indices"])
         meta = self._shaped(node, args)
+        if packet(node.target) in _WRITES and not meta.is_floating_point():
+            args["src"] = self._whole(node, args["src"])
         stored = {key: self._argument(value, node.name, node.place) for key, value in args.items()}
         # What is computed twice is one value: `x.relu() * x.relu()` is a square. No node overwrites another.
         same = node.target, repr(sorted(stored.items()))
@@ -130,6 +138,15 @@ class _Builder:
         self.nodes.append(Node(node.name, node.target, stored, node.place, shape))
         self.computed[same] = _Symbol(node.name, meta)
         return self.computed[same]
+
+    def _whole(self, node: lowered.Node, source: Any) -> Any:
+        """Convert what is written into whole numbers by a node of its own, so that rules see the jumps."""
+        if not isinstance(source, _Symbol) or not source.meta.is_floating_point():
+            return source
+        name, meta = f"{node.name}.whole", source.meta.to(torch.int64)
+        args = {"self": Name(source.name), "dtype": "int64"}
+        self.nodes.append(Node(name, "aten._to_copy.default", args, node.place, _shape(meta)))
+        return _Symbol(name, meta)
 
     def _shaped(self, node: lowered.Node, args: dict[str, Any]) -> Any:
         moved = _mapped(args, _on_meta)
