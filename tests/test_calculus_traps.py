@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import jensen
-from jensen.errors import UnsupportedOperatorError
+from jensen.errors import CertificateError, NetworkError, UnsupportedOperatorError
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 P = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]])
@@ -83,3 +84,37 @@ def test_choices_between_shapes_keep_claims_apart(choose: Callable[[Tensor], Ten
     assert jensen.curvature(lambda x: choose(x).reshape(-1), X).kind == "convex"
     logarithm = jensen.curvature(lambda x: choose(x.abs()).reshape(-1).log(), X, nonnegative=0)
     assert logarithm.outputs[0][1] == "affine"
+
+
+@pytest.mark.parametrize("exponent", [2**53 + 1, 2**62])
+def test_exponents_that_floats_do_not_hold(exponent: int) -> None:
+    assert jensen.curvature(lambda x: x**exponent, X).kind == "unknown"
+
+
+def _conditional(x: Tensor) -> Tensor:
+    result: Tensor = torch.cond(x.sum() > 0, lambda v: v.clone(), lambda v: -v, (x,))
+    return result
+
+
+@pytest.mark.parametrize(
+    "function",
+    [_conditional, torch.vmap(lambda row: -row.abs()), torch.func.grad(lambda x: x.exp().sum())],
+)
+def test_programs_within_programs_are_refused(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises((NetworkError, UnsupportedOperatorError)):
+        jensen.curvature(function, X)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.gather(0, (10 * x.abs()).long()),
+        lambda x: x[(10 * x[:, 0]).long()],
+        lambda x: torch.linalg.eigvalsh((100 * x[:3]).exp()),
+        lambda x: x.long() // x.long(),
+    ],
+)
+def test_points_at_which_torch_fails_are_passed_over(function: Callable[[Tensor], Tensor]) -> None:
+    found = jensen.curvature(function, X)
+    with contextlib.suppress(CertificateError):  # these operators cannot be enclosed
+        assert jensen.refute(found, seconds=0.1) is None

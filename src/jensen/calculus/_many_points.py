@@ -53,9 +53,9 @@ class ManyPoints:
             self._mapped = torch.vmap(self._rows)
 
     def values(self, points: FloatArray) -> FloatArray:
-        """Evaluate at points (n, size); what is not finite is NaN."""
+        """Evaluate at points (n, size); what is not finite, or fails, is NaN."""
         with torch.no_grad():
-            parts = [self._evaluated(part).numpy() for part in self._chunks(points)]
+            parts = [self._tried(part).numpy() for part in self._chunks(points)]
         found = np.concatenate(parts) if parts else np.zeros(0)
         return np.where(np.isfinite(found), found, np.nan)
 
@@ -94,6 +94,15 @@ class ManyPoints:
         missing = -len(points) % self.batch
         filled = torch.cat([points, points[-1:].expand(missing, -1)]) if missing else points
         return self._mapped(filled.reshape(-1, self.batch, self.size)).reshape(-1)[: len(points)]
+
+    def _tried(self, points: torch.Tensor) -> torch.Tensor:
+        """Evaluate where torch can: NaN where an operator refuses, as a position that is out of range."""
+        try:
+            return self._evaluated(points)
+        except TRACING_ERRORS:
+            if len(points) == 1:
+                return torch.full((1,), torch.nan, dtype=torch.float64)
+            return torch.cat([self._tried(part) for part in points.tensor_split(2)])
 
     def _one_by_one(self, groups: torch.Tensor) -> torch.Tensor:
         return torch.stack([self._rows(rows) for rows in groups])

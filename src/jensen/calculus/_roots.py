@@ -9,14 +9,13 @@ they are positive.
 from __future__ import annotations
 
 from fractions import Fraction
-from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from jensen.calculus._call import Call
 from jensen.calculus._elementary import SIZE
-from jensen.calculus._several import any_bit, with_bend
+from jensen.calculus._several import MOST_EXACT, any_bit, with_bend
 from jensen.calculus._value import (
     DOWN,
     NEGATIVE,
@@ -51,7 +50,7 @@ def exponent_of(call: Call, node: Node) -> Fraction | None:
     if number is None or np.size(number) != 1:
         return None
     exponent = float(np.reshape(number, ()))
-    return Fraction(exponent) if isfinite(exponent) and exponent != 0 else None
+    return Fraction(exponent) if 0 < abs(exponent) < MOST_EXACT else None
 
 
 def root(call: Call, node: Node) -> tuple[Fraction, Value] | None:

@@ -177,10 +177,16 @@ def _prelu(call: Call) -> Result:
     return Value(sign, curvature)
 
 
+MOST_EXACT = 2.0**53
+"""Beyond, every float64 is even, and a whole number may be odd all the same."""
+
+
 @rules("pow")
 def _pow(call: Call) -> Result:
     exponent, base = call.number("exponent"), call.number("self")
     if exponent is not None and exponent.size == 1:
+        if abs(float(exponent.reshape(()))) >= MOST_EXACT:
+            return call.nothing_known()
         return applied_atom(call, power(float(exponent.reshape(()))), call.value())
     if base is not None and base.size == 1:
         return applied_atom(call, exponential(float(base.reshape(()))), call.value("exponent"))

@@ -75,6 +75,8 @@ class _Builder:
 
     def program(self) -> Program:
         for node in self.traced.nodes:
+            if any(isinstance(v, lowered.Ref) and v.name not in self.env for v in lowered.leaves(node.args)):
+                raise UnsupportedOperatorError(node.target, node.place, "it calls a program of its own")
             args = lowered.resolve(node.args, self.env)
             symbolic = any(isinstance(v, _Symbol) for v in lowered.leaves(args))
             self.env[node.name] = self._step(node, args) if symbolic else self._fold(node, args)

@@ -32,6 +32,7 @@ from jensen.program._tied import merged, namesakes
 BATCH = 2
 """Samples in a batch that is traced: two, so that a mixture of samples shows."""
 
+_UNREADABLE = "the program cannot be read: {}: {}"
 _OWNER = "owner"
 _WRAPPED = "return self.call(*args)"
 
@@ -90,7 +91,22 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
         If the program is random.
     """
     exported, labels, samples = _exported(model, example_inputs)
-    wanted = list(parameters)
+    where = getattr(model, "__qualname__", type(model).__name__)
+    try:
+        return _traced(exported, labels, samples, list(parameters), where)
+    except JensenError:
+        raise
+    except TRACING_ERRORS as error:
+        raise NetworkError(_UNREADABLE.format(type(error).__name__, error)) from error
+
+
+def _traced(
+    exported: ExportedProgram,
+    labels: Sequence[str],
+    samples: Sequence[Any],
+    wanted: Sequence[str],
+    where: str,
+) -> Program:
     first = traced(exported)
     owners = {label.removeprefix(f"{_OWNER}."): name for name, label in first.parameters.items()}
     unknown = [name for name in wanted if name not in owners]
@@ -100,7 +116,6 @@ def trace(model: Callable[..., Any], example_inputs: Any, parameters: Iterable[s
     tied = namesakes({label: first.constants[name] for label, name in owners.items()}, wanted)
     every = [name for label, others in tied.items() for name in (label, *others)]
     program = traced(simplified(exported, is_kept, [owners[name] for name in every]))
-    where = getattr(model, "__qualname__", type(model).__name__)
     nodes = [replace(node, place=_placed(node.place, where)) for node in program.nodes]
     constants = dict(program.constants)
     leaves: list[Leaf] = []
@@ -215,7 +230,7 @@ def read_program(model: Any, input_shape: Any = None) -> Program:
     except JensenError:
         raise
     except TRACING_ERRORS as error:
-        raise NetworkError(f"the program cannot be read: {type(error).__name__}: {error}") from error
+        raise NetworkError(_UNREADABLE.format(type(error).__name__, error)) from error
 
 
 def _batched_leaves(
