@@ -233,3 +233,93 @@ def test_numbers_that_cannot_be_told_apart() -> None:
         enclosure(program, [Fraction(1)], 0)
     low, high = enclosure(program, [Fraction(2)], 0)
     assert low <= 2 <= high
+
+
+KINDS_OF_NUMBERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "or": lambda x: ((x > 0) + (x > 1)) * x,
+    "or, moved": lambda x: ((x > 0).reshape(3) + (x > 1).reshape(3)) * x,
+    "or of a number": lambda x: torch.add(x > 0, True) * x,
+    "wraps around": lambda x: (
+        (
+            torch.where(x > 0, torch.tensor(200, dtype=torch.uint8), torch.tensor(100, dtype=torch.uint8))
+            + torch.tensor(100, dtype=torch.uint8)
+        )
+        * x
+    ),
+    "filled in": lambda x: torch.full_like(x > 0, 3) * x,
+    "filled in anew": lambda x: (x > 0).new_full((3,), 5) * x,
+    "written over": lambda x: (x > 0).masked_fill(x > 1, 3) * x,
+    "copied": lambda x: torch.ops.aten.copy(x > 5, x) * x,
+    "whole": lambda x: x.to(torch.int64) * 1.5,
+}
+"""Sums, products and copies that are not what they would be of real numbers."""
+
+
+@pytest.mark.parametrize("name", KINDS_OF_NUMBERS)
+def test_truth_values_are_no_numbers(name: str) -> None:
+    program = trace(KINDS_OF_NUMBERS[name], torch.ones(3, dtype=torch.float64))
+    with pytest.raises(CertificateError, match="integers or truth values"):
+        enclosure(program, [Fraction(2), Fraction(1, 2), Fraction(-1)], 0)
+
+
+TRUTHS: dict[str, Callable[[Tensor], Tensor]] = {
+    "and": lambda x: ((x > 0) * (x > 1)) * x,
+    "count": lambda x: (x > 0).sum() * x,
+    "number": lambda x: (x > 0).to(x.dtype) + (x > 1).to(x.dtype),
+    "moved": lambda x: torch.where((x > 1).flip(0), x, -x),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_truth_values(name: str) -> None:
+    program = trace(TRUTHS[name], torch.ones(3, dtype=torch.float64))
+    (expected,) = program.evaluate([2.0, 0.5, -1.0])
+    for output, value in enumerate(expected.tolist()):
+        assert enclosure(program, [Fraction(2), Fraction(1, 2), Fraction(-1)], output) == (value, value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.cummax(0)[0],
+        lambda x: x.topk(1)[0],
+        lambda x: x.logcumsumexp(0),
+        lambda x: x[None].expand(2)[:0].prod(),
+        lambda x: x[None][:0].logsumexp(0),
+        lambda x: x ** (1 << 40),
+        lambda x: torch.pow(2 + x, 2.0**40 + 0.5),
+        lambda x: (40 + x).exp().exp().exp(),
+        lambda x: (-(40 + x).exp()).exp() - 1,
+    ],
+)
+def test_nothing_but_refusals(function: Callable[[Tensor], Tensor]) -> None:
+    """Numbers without axes, none at all, or far beyond what can be written out are enclosed, or refused."""
+    program = trace(function, torch.tensor(1.0))
+    try:
+        low, high = enclosure(program, [Fraction(1, 2)], 0)
+    except CertificateError:
+        return
+    assert low <= high
+    assert float(low) == pytest.approx(float(program.evaluate(0.5)[0]))
+
+
+def test_tiny_and_large_numbers() -> None:
+    tiny = trace(functional.softplus, torch.ones(1))
+    low, high = enclosure(tiny, [Fraction(-1e300)], 0)
+    assert low <= 0 < high < Fraction(1, 10**300)
+    low, high = enclosure(trace(lambda x: -x.exp(), torch.ones(1)), [Fraction(-1e300)], 0)
+    assert -Fraction(1, 10**300) < low < 0 <= high
+    with pytest.raises(CertificateError, match="too large"):
+        enclosure(trace(torch.exp, torch.ones(1)), [Fraction(1e6)], 0)
+
+
+def test_sums_of_nothing() -> None:
+    program = trace(lambda x: x[:0].sum(0) + x.sum(0), torch.ones(2, 2))
+    assert enclosure(program, [Fraction(1)] * 4, 0) == (2, 2)
+
+
+def test_axes_that_are_moved_by_number() -> None:
+    program = trace(lambda x: x.movedim((0, 1), (2, 0)), torch.ones(2, 3, 4))
+    point = [Fraction(i) for i in range(24)]
+    (expected,) = program.evaluate(np.arange(24.0).reshape(2, 3, 4))
+    assert [enclosure(program, point, i)[0] for i in range(24)] == expected.ravel().tolist()

@@ -19,7 +19,7 @@ from jensen.verifier._kink import Decisions, Ground, Kink, Multipliers
 from jensen.verifier._pieces import Layout
 from jensen.verifier._rational import Neuron, RationalNetwork
 from jensen.verifier._signs import sign_analysis, unsettled
-from jensen.verifier.enclosures import enclosure
+from jensen.verifier.enclosures import enclosures
 from jensen.verifier.rules import replay_rules
 
 
@@ -184,7 +184,7 @@ def _replay_program(
         raise CertificateError(f"the proof is not one of the verdict {certificate.verdict!r}")
     if output is not None and output != rules.output:
         raise CertificateError(f"the certificate is about output {rules.output}, not {output}")
-    if not all(i < len(program.inputs) for i in rules.arguments):
+    if not all(0 <= i < len(program.inputs) for i in rules.arguments):
         raise CertificateError("the certificate names an input that the program does not have")
     d = sum(program.inputs[i].size for i in rules.arguments)
     certified = _inputs(certificate.wrt, d)
@@ -222,8 +222,8 @@ def _replay_enclosures(program: Program, domain: Domain, proof: Enclosed, wrt: f
     if not {k for k in range(len(x)) if x[k] != y[k]} <= {asked[j] for j in wrt}:
         raise CertificateError("the witness moves an input that is held fixed")
     middle = [t * a + (1 - t) * b for a, b in zip(x, y, strict=True)]
-    highest = t * enclosure(program, x, proof.output)[1] + (1 - t) * enclosure(program, y, proof.output)[1]
-    if not enclosure(program, middle, proof.output)[0] > highest:
+    (low, _), (_, high_x), (_, high_y) = enclosures(program, [middle, x, y], proof.output)
+    if not low > t * high_x + (1 - t) * high_y:
         raise CertificateError("the witness does not violate Jensen's inequality")
 
 

@@ -145,8 +145,9 @@ def summed(given: Balls, axes: Sequence[int] | None, keep: bool) -> Balls:
     """Add up over axes."""
     over = None if axes is None or not given.ndim else tuple(axes)
     total = np.sum(given, axis=over, keepdims=keep)
+    found = np.asarray(total, dtype=object)
     # A sum of nothing is the number zero.
-    return as_balls(total) if isinstance(total, int) else np.asarray(total, dtype=object)
+    return found if given.size else array((arb(0) for _ in range(found.size)), found.shape)
 
 
 def same_samples(given: Balls) -> bool:

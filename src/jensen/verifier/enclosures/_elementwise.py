@@ -11,6 +11,9 @@ from jensen.verifier.enclosures._balls import Balls, Call, Registry, Rule, add, 
 
 rules = Registry()
 
+_HIGHEST = 1 << 20
+"""Whole powers below it are computed by squaring."""
+
 
 def above(x: arb) -> arb:
     """max(x, 0)."""
@@ -29,7 +32,19 @@ def sigmoid(x: arb) -> arb:
 
 def softplus(x: arb) -> arb:
     """log(1 + exp(x))."""
+    if x > 0:
+        return x + softplus(-x)
     return x.exp().log1p()
+
+
+def power(x: arb, p: arb) -> arb:
+    """x^p, which is 1 for p = 0."""
+    if abs(p) < _HIGHEST:
+        if (whole := p.unique_fmpz()) is not None and p.is_integer():
+            return x ** int(whole)
+        return arb(0) if x.is_zero() and p > 0 else x**p
+    # Squaring again and again would take forever.
+    return (p * x.log()).exp()
 
 
 def cut(x: arb, low: float, high: float) -> arb:
@@ -109,7 +124,7 @@ def _div(call: Call) -> Balls:
 @rules("xlogy")
 def _xlogy(call: Call) -> Balls:
     def function(x: arb, y: arb) -> arb:
-        return arb(0) if x.is_zero() else x * y.log()
+        return arb(0) if x.is_zero() and not y.is_nan() else x * y.log()
 
     return both(function, call.balls("self"), call.balls("other"))
 
@@ -121,15 +136,7 @@ def _hypot(call: Call) -> Balls:
 
 @rules("pow")
 def _pow(call: Call) -> Balls:
-    def function(x: arb, p: arb) -> arb:
-        if (unique := p.unique_fmpz()) is not None and p.is_integer():
-            whole = int(unique)
-            return x**whole if abs(whole) <= 1 << 20 else x**p
-        if x.is_zero() and p > 0:
-            return arb(0)
-        return x**p
-
-    return both(function, call.balls("self"), call.balls("exponent"))
+    return both(power, call.balls("self"), call.balls("exponent"))
 
 
 @rules("leaky_relu")
@@ -141,7 +148,9 @@ def _leaky_relu(call: Call) -> Balls:
 @rules("prelu", "_prelu_kernel")
 def _prelu(call: Call) -> Balls:
     given, slopes = call.balls("self"), call.balls("weight")
-    if slopes.size > 1 and slopes.ndim == 1:
+    if call.node.packet == "aten._prelu_kernel":
+        pass  # its slopes are broadcast as they are
+    elif slopes.size > 1 and slopes.ndim == 1:
         slopes = slopes.reshape(-1, *(1,) * (given.ndim - 2))
     elif slopes.ndim <= 1:
         slopes = slopes.reshape(())

@@ -15,12 +15,15 @@ import numpy as np
 from flint import arb, fmpq
 
 from jensen.errors import CertificateError
-from jensen.program import Node, Program, substituted
+from jensen.program import Leaf, Node, Program, substituted
 from jensen.verifier.enclosures import _elementwise, _linear, _losses, _moving, _pools, _several
 from jensen.verifier.enclosures._balls import Balls, Call, Rule, array, as_balls
+from jensen.verifier.enclosures._kinds import check_kinds
 
 PRECISION = 192
 """Bits of the balls' centres."""
+_DIGITS = 1 << 16
+"""Values beyond 2 to this power are not written out, nor are those below one over it."""
 
 _RULES: dict[str, Rule] = {
     **_elementwise.rules,
@@ -54,7 +57,8 @@ def enclosures(
     program : Program
         Whose leaves are inputs.
     points : sequence of sequences of Fraction
-        The entries of one sample of every leaf, one leaf after the other.
+        The entries of one sample of every leaf, one leaf after the other. Other samples of a batch are held
+        at the first point.
     output : int
         Which entry of the flattened outputs of one sample.
 
@@ -72,23 +76,30 @@ def enclosures(
     for point in points:
         if len(point) != size:
             raise CertificateError(f"a point has {len(point)} entries, the program's inputs have {size}")
+    check_kinds(program)
     with flint.ctx.workprec(PRECISION):
         constants = {
             name: as_balls(numbers) if numbers.dtype.kind == "f" else numbers
             for name, numbers in program.constants.items()
         }
-        return [_enclosed(program, constants, point, output) for point in points]
+        return [_enclosed(program, constants, point, points[0], output) for point in points]
 
 
 def _enclosed(
-    program: Program, constants: Mapping[str, Any], point: Sequence[Fraction], output: int
+    program: Program,
+    constants: Mapping[str, Any],
+    point: Sequence[Fraction],
+    others: Sequence[Fraction],
+    output: int,
 ) -> tuple[Fraction, Fraction]:
     values: dict[str, Any] = {**constants}
     start = 0
     for leaf in program.leaves:
-        numbers = [arb(fmpq(v.numerator, v.denominator)) for v in point[start : start + leaf.size]]
+        own, held = (_sample(given[start : start + leaf.size], leaf) for given in (point, others))
         start += leaf.size
-        values[leaf.name] = np.broadcast_to(array(numbers, leaf.sample_shape), leaf.shape)
+        values[leaf.name] = own
+        if leaf.batched:
+            values[leaf.name] = np.stack([own, *[held] * (leaf.shape[0] - 1)])
     for node in program.nodes:
         values[node.name] = _applied(node, values)
     batched = any(leaf.batched for leaf in program.leaves)
@@ -96,13 +107,28 @@ def _enclosed(
     flat = [ball for part in parts for ball in np.ravel(as_balls(part))]
     if not 0 <= output < len(flat) or not flat[output].is_finite():
         raise CertificateError("the output asked for does not exist, or is not finite at this point")
-    low, high = flat[output].lower(), flat[output].upper()
-    return _fraction(low), _fraction(high)
+    return -_above(-flat[output].lower()), _above(flat[output].upper())
 
 
-def _fraction(ball: arb) -> Fraction:
+def _sample(numbers: Sequence[Fraction], leaf: Leaf) -> Balls:
+    return array((arb(fmpq(v.numerator, v.denominator)) for v in numbers), leaf.sample_shape)
+
+
+def _above(ball: arb) -> Fraction:
+    """Return an upper bound of an exact number: itself, unless it is so small that it has too many digits.
+
+    Raises
+    ------
+    CertificateError
+        If it is so large.
+    """
     mantissa, exponent = (int(part) for part in ball.man_exp())
-    return Fraction(mantissa) * Fraction(2) ** exponent
+    if mantissa == 0 or abs(exponent) <= _DIGITS:
+        return Fraction(mantissa) * Fraction(2) ** exponent
+    if exponent > 0:
+        raise CertificateError("the output asked for is too large at this point")
+    # The mantissa has PRECISION bits and some more.
+    return Fraction(1, 1 << (_DIGITS // 2)) if mantissa > 0 else Fraction(0)
 
 
 def _applied(node: Node, values: Mapping[str, Any]) -> Balls | tuple[Balls, ...]:
@@ -118,7 +144,12 @@ def _applied(node: Node, values: Mapping[str, Any]) -> Balls | tuple[Balls, ...]
         raise call.refused("the verifier has no enclosure for this operator")
     if not str(call.get("dtype", "float")).startswith(("float", "bfloat")):
         raise call.refused("it turns numbers into integers")
-    found = rule(call)
+    try:
+        found = rule(call)
+    except CertificateError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise call.refused(f"it does not fit its arguments: {error}") from error
     if isinstance(found, tuple):
         if any(part.shape != shape for part, shape in zip(found, node.shape, strict=False)):
             raise call.refused("it has other shapes than the program says")

@@ -102,6 +102,8 @@ def _of_classes(call: Call, falls: Balls, target: NDArray[Any], weight: Balls | 
     axis = 0 if falls.ndim == 1 else 1
     kept = target != call.get("ignore_index", -100)
     places = np.where(kept, target, 0)
+    if ((places < 0) | (places >= falls.shape[axis])).any():
+        raise call.refused("its target names a class that there is not")
     picked = np.take_along_axis(falls, np.expand_dims(places, axis), axis).squeeze(axis)
     losses = _chosen(~kept, arb(0), picked)
     if weight is None:

@@ -15,7 +15,7 @@ from jensen.verifier.enclosures._balls import Balls, Call, Registry, array, as_b
 
 rules = Registry()
 
-_MOVED = ("self", "input", "tensors", "src", "source", "values")
+_MOVED = ("self", "input", "tensors", "src")
 """Arguments whose entries end up in the result."""
 
 
@@ -25,12 +25,14 @@ def moved(call: Call, fill: arb | None = None, **changes: Any) -> Balls | tuple[
 
     from jensen.program._evaluate import applied
 
+    if "dtype" in call.args:
+        raise call.refused("it reads the bits of numbers as other numbers")
     pool: list[arb] = [arb(0) if fill is None else fill]
 
     def numbered(given: Any) -> Any:
         if isinstance(given, (list, tuple)):
             return [numbered(entry) for entry in given]
-        if given is None or isinstance(given, (int, float)):
+        if given is None:
             return given
         balls = as_balls(given)
         start = len(pool)
@@ -64,7 +66,7 @@ def _places(call: Call, given: Any) -> Any:
     return given
 
 
-_MOVES = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten permute transpose swapaxes
+MOVES = """view reshape _unsafe_view _reshape_copy view_copy flatten unflatten permute transpose swapaxes
     swapdims t numpy_T movedim squeeze unsqueeze expand broadcast_to expand_copy repeat tile slice slice_copy
     select select_copy narrow index_select index _unsafe_index split split_with_sizes chunk unsafe_split
     unsafe_chunk split_copy unbind cat concat concatenate stack flip roll gather diagonal reflection_pad1d
@@ -76,7 +78,7 @@ _SAMES = """contiguous clone alias detach detach_ dropout dropout_ feature_dropo
     lift_fresh_copy positive identity to _to_copy"""
 
 
-@rules(*_MOVES.split())
+@rules(*MOVES.split())
 def _move(call: Call) -> Balls | tuple[Balls, ...]:
     return moved(call)
 

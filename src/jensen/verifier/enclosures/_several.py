@@ -20,6 +20,7 @@ from jensen.verifier.enclosures._balls import (
     summed,
     times,
 )
+from jensen.verifier.enclosures._elementwise import power
 
 rules = Registry()
 
@@ -124,13 +125,9 @@ def norm(call: Call, given: Balls, order: Any, axes: tuple[int, ...] | None, kee
         return each(arb.sqrt, summed(times(given, given), axes, keep))
     if order == 1:
         return summed(sizes, axes, keep)
-    power = arb(order)
-
-    def raised(x: arb, p: arb) -> arb:
-        return arb(0) if x.is_zero() and p > 0 else x**p
-
-    total = summed(each(lambda x: raised(x, power), sizes), axes, keep)
-    return each(lambda x: raised(x, 1 / power), total)
+    exponent = arb(order)
+    total = summed(each(lambda x: power(x, exponent), sizes), axes, keep)
+    return each(lambda x: power(x, 1 / exponent), total)
 
 
 @rules("dist")
@@ -205,6 +202,8 @@ def _where(call: Call) -> Balls:
         told, yes, no = (call.balls(name) for name in ("condition", "self", "other"))
     else:
         raise call.refused("it lists places")
+    if not all(flag.is_zero() or flag == 1 for flag in told.ravel()):
+        raise call.refused("a condition is neither true nor false")
     flags, a, b = np.broadcast_arrays(told, yes, no)
     entries = zip(flags.ravel(), a.ravel(), b.ravel(), strict=True)
     return array((x if flag != 0 else y for flag, x, y in entries), flags.shape)

@@ -73,10 +73,12 @@ def replay_rules(
         values[node.name] = _applied(Call(node, values, makers, program), values)
         makers[node.name] = node
     batch = {leaf.shape[0] for leaf in inputs if leaf.batched}
-    results = [_value(values[name]).down for name in program.outputs]
-    if batch and any(not result.ndim or {result.shape[0]} != batch for result in results):
+    results = [_value(values[name]) for name in program.outputs]
+    if batch and any({*result.shape[:1]} != batch for result in results):
         raise CertificateError("an output of the program has no batch as its first axis")
-    flat = np.concatenate([np.ravel(result[0] if batch else result) for result in results])
+    if batch and any(result.moves[1:].any() for result in results):
+        raise CertificateError("the program mixes the samples of a batch, or is not known to keep them apart")
+    flat = np.concatenate([np.ravel(result.down[0] if batch else result.down) for result in results])
     if not 0 <= output < flat.size:
         raise CertificateError(f"the certificate names output {output} of {flat.size}")
     if flat[output]:
