@@ -118,3 +118,20 @@ def test_points_at_which_torch_fails_are_passed_over(function: Callable[[Tensor]
     found = jensen.curvature(function, X)
     with contextlib.suppress(CertificateError):  # these operators cannot be enclosed
         assert jensen.refute(found, seconds=0.1) is None
+
+
+@pytest.mark.parametrize("write", [lambda v: v.neg_(), lambda v: v[0].neg_(), lambda v: v.view(-1).neg_()])
+def test_writes_behind_dropout_are_refused(write: Callable[[Tensor], Tensor]) -> None:
+    def hidden(x: Tensor) -> Tensor:
+        y = x.abs()
+        write(functional.dropout(y, training=False))
+        return y
+
+    def harmless(x: Tensor) -> Tensor:
+        y = functional.dropout(x.abs(), training=False)
+        write(y)
+        return y
+
+    with pytest.raises(UnsupportedOperatorError, match="in place"):
+        jensen.curvature(hidden, X)
+    assert jensen.curvature(harmless, X).outputs[0][0, 0] == "concave"
