@@ -476,3 +476,24 @@ def test_in_place_operators_make_no_noise_and_a_list_of_one_shape_is_a_shape() -
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
     one, listed = (from_torch(model, shape) for shape in ((4,), [(4,)]))  # type: ignore[arg-type]
     assert one.network.digest == listed.network.digest
+
+
+class WrittenBehindDropout(nn.Module):
+    """relu(x), negated through the other name that dropout gives it in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout, self.last = nn.Dropout(), nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x.relu()
+        self.dropout(hidden).neg_()
+        result: Tensor = self.last(hidden)
+        return result
+
+
+def test_writes_that_torch_loses_are_refused() -> None:
+    with pytest.raises(UnsupportedOperatorError, match="written in place"):
+        from_torch(WrittenBehindDropout(), (1,))
+    plain = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Dropout(inplace=True), nn.Linear(4, 1))
+    compare(plain, (3,))

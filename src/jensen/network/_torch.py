@@ -13,6 +13,7 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind, OutputKind
 
 from jensen.errors import JensenError, NetworkError
+from jensen.network._hidden import refuse_hidden_writes
 from jensen.network._lowered import Lowered
 from jensen.network._numbers import as_output, as_shape
 from jensen.network._traced import Traced
@@ -173,7 +174,13 @@ def simplified(
         Whether an operator can stay as it is.
     parameters : collection of str
         Placeholders of parameters that count as inputs.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        If torch would lose an in-place write.
     """
+    refuse_hidden_writes(exported)
     targets = [n.target for n in exported.graph.nodes if n.op == "call_function"]
     overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
     if any(t._schema.is_mutable and packet(str(t)) not in REBINDING for t in overloads):

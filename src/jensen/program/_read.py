@@ -25,7 +25,6 @@ from jensen.network._torch import (
 )
 from jensen.network._traced import Traced
 from jensen.program._build import build
-from jensen.program._hidden import refuse_hidden_writes
 from jensen.program._operators import is_kept
 from jensen.program._program import Leaf, Program, Shape
 from jensen.program._tied import merged, namesakes
@@ -116,7 +115,7 @@ def _traced(
         raise ArgumentError(f"the model has no parameter called {unknown[0]!r:.80}; it has {known:.400}")
     tied = namesakes({label: first.constants[name] for label, name in owners.items()}, wanted)
     every = [name for label, others in tied.items() for name in (label, *others)]
-    program = traced(_plain(exported, [owners[name] for name in every]))
+    program = traced(simplified(exported, is_kept, [owners[name] for name in every]))
     nodes = [replace(node, place=_placed(node.place, where)) for node in program.nodes]
     constants = dict(program.constants)
     leaves: list[Leaf] = []
@@ -133,11 +132,6 @@ def _traced(
     inputs = {name: program.inputs[name] for name in program.inputs if name not in constants}
     whole = Traced(constants, program.parameters, inputs, nodes, program.outputs, trusted=True)
     return merged(build(whole, leaves), tied)
-
-
-def _plain(exported: ExportedProgram, parameters: Sequence[str] = ()) -> ExportedProgram:
-    refuse_hidden_writes(exported)
-    return simplified(exported, is_kept, parameters)
 
 
 def _placed(place: str, function: str) -> str:
@@ -222,10 +216,10 @@ def read_program(model: Any, input_shape: Any = None) -> Program:
             )
         exported = export_on(model, *((BATCH, *shape) for shape in shapes))
         labels = _argument_names(model, len(shapes))
-        program = traced(_plain(exported))
+        program = traced(simplified(exported, is_kept))
     elif isinstance(model, ExportedProgram):
         labels = [str(name) for name in model.graph_signature.user_inputs]
-        program = traced(_plain(model))
+        program = traced(simplified(model, is_kept))
     elif isinstance(model, (str, Path)):
         program = read_pt2(model)
         labels = list(program.inputs)
