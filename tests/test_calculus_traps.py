@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import jensen
-from jensen.errors import CertificateError, NetworkError, UnsupportedOperatorError
+from jensen.errors import CertificateError, DomainError, NetworkError, UnsupportedOperatorError
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 P = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]])
@@ -135,3 +135,16 @@ def test_writes_behind_dropout_are_refused(write: Callable[[Tensor], Tensor]) ->
     with pytest.raises(UnsupportedOperatorError, match="in place"):
         jensen.curvature(hidden, X)
     assert jensen.curvature(harmless, X).outputs[0][0, 0] == "concave"
+
+
+def test_declarations_that_contradict_each_other() -> None:
+    with pytest.raises(DomainError, match="nonnegative"):
+        jensen.curvature(lambda x: x.pow(3).sum(), torch.ones(3), nonnegative=0, domain={0: (-2, -1)})
+    found = jensen.curvature(lambda x: x.pow(3).sum(), torch.ones(3), nonnegative=0, domain={0: (-2, 0)})
+    assert found.kind == "constant"
+
+
+def test_where_a_tensor_lies_does_not_matter() -> None:
+    for function in (lambda x: x.abs().to(X), lambda x: x.abs().to("cpu", torch.float64)):
+        assert jensen.curvature(function, X).kind == "convex"
+    assert jensen.curvature(lambda x: x.abs().to("cpu", torch.int64), X).kind == "unknown"

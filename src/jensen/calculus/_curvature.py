@@ -197,6 +197,10 @@ def curvature(
     values: dict[str, Value] = {}
     for leaf in program.leaves:
         sign = declared_sign(leaf, boxes.get(leaf.name)) & (NONNEGATIVE if leaf.name in low else ANY_SIGN)
+        if not sign.all():
+            raise DomainError(
+                f"{leaf.label} is declared nonnegative, and its domain holds negative numbers only"
+            )
         values[leaf.name] = Value(
             sign, np.full(leaf.shape, AFFINE if leaf.name in names else CONSTANT, dtype=np.int8)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,8 @@ class _Builder:
                 node.target, node.place, "it reads a number's bits as another number"
             )
         _refuse_random(node, args)
+        if node.target == "aten.to.device":
+            node = replace(node, target="aten.to.dtype")  # where a tensor lies is left out
         args = {key: value for key, value in args.items() if key not in _LEFT_OUT}
         if packet(node.target) == "aten.index":
             args["indices"] = _positions(args["indices"])

@@ -46,7 +46,7 @@ def check_kinds(program: Program) -> None:
             raise CertificateError(f"{node.operator} at {node.place} does not fit its arguments") from error
         result = values[node.name]
         if isinstance(result, torch.Tensor) and not result.is_floating_point():
-            given = [values[name] for name in node.inputs]
+            given = [v for name in node.inputs if isinstance(v := values[name], torch.Tensor)]
             if not _is_kept(node, result.dtype == torch.bool, all(v.dtype == torch.bool for v in given)):
                 raise CertificateError(
                     f"{node.operator} at {node.place} cannot be enclosed: it computes with integers or "
