@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from programs import WIDTH, random_recipe, random_weights, written
@@ -96,6 +99,44 @@ def complaints(seed: int) -> tuple[list[str], int]:
                 if is_so
             ]
     return wrong, told
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An entry of a random program's value at many pairs of points and weighted means of these."""
+
+    where: str
+    claims: int
+    varies: bool
+    fx: np.ndarray
+    fy: np.ndarray
+    fm: np.ndarray
+    weight: np.ndarray
+
+
+def tried_entries(seed: int, operators: Container[str]) -> Iterator[Tried]:
+    """Evaluate all entries of a random program of these operators, for claims about logarithms and roots."""
+    rng = np.random.default_rng(seed)
+    steps, weights = random_recipe(rng, LENGTH, operators), random_weights(rng, LENGTH)
+    sign = (ANY_SIGN, NONNEGATIVE)[int(rng.integers(2))]
+    shape = (1, WIDTH)
+    leaves = {
+        "x": Value(np.full(shape, sign, np.int8), np.full(shape, AFFINE, np.int8)),
+        "p": Value(np.full(shape, sign, np.int8), np.full(shape, CONSTANT, np.int8)),
+    }
+    analysis = analyse(written(steps, weights, 1), leaves)
+    x, y, p = (_drawn(rng, sign) for _ in range(3))
+    t = rng.choice([0.5, 0.25, 0.9], (TRIALS, 1))
+    points, held = np.concatenate([x, y, t * x + (1 - t) * y]), np.concatenate([p] * 3)
+    with np.errstate(all="ignore"):
+        found = written(steps, weights, 3 * TRIALS).evaluate(points, held)
+    values = {"x": points, "p": held, **{name: f for (name, *_), f in zip(steps, found, strict=True)}}
+    ok = _granted(analysis, values).reshape(3, TRIALS).all(axis=0)
+    for (name, operator, _), value, f in zip(steps, analysis.outputs, found, strict=True):
+        for j in range(f.shape[1]):
+            fx, fy, fm = (part[ok, j] for part in np.split(f, 3))
+            claims, varies = int(value.logarithm[0, j]), bool(value.varies[0, j])
+            yield Tried(f"{seed} {operator} {name} {j}", claims, varies, fx, fy, fm, t[ok, 0])
 
 
 @pytest.mark.filterwarnings("ignore")

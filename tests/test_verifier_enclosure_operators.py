@@ -315,7 +315,7 @@ def test_tiny_and_large_numbers() -> None:
 
 def test_sums_of_nothing() -> None:
     program = trace(lambda x: x[:0].sum(0) + x.sum(0), torch.ones(2, 2))
-    assert enclosure(program, [Fraction(1)] * 4, 0) == (2, 2)
+    assert enclosure(program, [Fraction(1)] * 4, 0) == (Fraction(2), Fraction(2))
 
 
 def test_axes_that_are_moved_by_number() -> None:
