@@ -411,7 +411,7 @@ def test_what_is_seen_and_not_proved_is_told(monkeypatch: pytest.MonkeyPatch) ->
         raise CertificateError("aten.square cannot be enclosed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("jensen.calculus._violation.enclosures", refuse)
+        patched.setattr("jensen.search._search.enclosures", refuse)
         verdict = jensen.check(Written(lambda x: -x.square().sum(1), 2), time_limit=20)
     assert (verdict.kind, verdict.witness, verdict.certificate) == ("unknown", None, None)
     assert "could not be proved: aten.square" in verdict.reason

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from jensen.blocks._objective import Objective
 from jensen.blocks._verdict import BlockVerdict, BlockWitness, Exact
-from jensen.calculus._region import Region, interior
-from jensen.calculus._violation import search
 from jensen.network import Domain
+from jensen.search import Region, interior, search
 
 _SEARCHES = (0.2, 2.0)
 """Seconds that searches for a violation take, one after the other."""

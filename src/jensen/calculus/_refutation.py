@@ -9,11 +9,10 @@ from fractions import Fraction
 import numpy as np
 
 from jensen.calculus._curvature import Curvature
-from jensen.calculus._region import Region, interior
-from jensen.calculus._violation import search
 from jensen.errors import ArgumentError
 from jensen.network import FloatArray
 from jensen.program import Program
+from jensen.search import Region, interior, search
 
 
 @dataclass(frozen=True, eq=False)

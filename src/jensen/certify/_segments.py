@@ -66,8 +66,7 @@ def find_violation(
     DomainError
         If the domain is empty.
     """
-    from jensen.calculus._region import Hull, Region
-    from jensen.calculus._violation import proof_cost, search
+    from jensen.search import Hull, Region, proof_cost, search
 
     sizes = [leaf.size for leaf in program.inputs]
     ends = np.cumsum([0, *sizes])

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from jensen.calculus._many_points import ManyPoints
-from jensen.calculus._region import Exact, Region
-from jensen.calculus._segments import Finder, Segments
 from jensen.errors import CertificateError
 from jensen.program import Name, Program
+from jensen.search._many_points import ManyPoints
+from jensen.search._region import Exact, Region
+from jensen.search._segments import Finder, Segments
 from jensen.verifier.enclosures import enclosures
 
 _SIGNIFICANT = 1e3 * 2.0**-52

@@ -9,9 +9,9 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from jensen.calculus._many_points import ManyPoints
-from jensen.calculus._region import Region
 from jensen.network import FloatArray
+from jensen.search._many_points import ManyPoints
+from jensen.search._region import Region
 
 _CLEAR = 1e-3
 """Part of the values' size: a violation that large needs no further ascent."""
