@@ -233,7 +233,12 @@ def test_gated_networks_as_modules(kind: Any, intercept: bool) -> None:
     np.testing.assert_allclose(net(inputs).detach().numpy()[:, 0], truth, rtol=1e-9, atol=1e-12)
     again = torch.export.export(net, (inputs,)).module()
     torch.testing.assert_close(again(inputs), net(inputs))
-    assert jensen.check(net, time_limit=1).kind == "unknown"
+    verdict = jensen.check(net, time_limit=20)  # gates jump, which enclosures of the three values prove
+    assert verdict.kind == "not_convex"
+    assert verdict.witness is not None
+    ends = [[float(v) for v in point] for point in (verdict.witness.x, verdict.witness.y)]
+    fx, fy, fm = net(torch.tensor([*ends, np.mean(ends, axis=0).tolist()]).double())[:, 0].tolist()
+    assert fm > (fx + fy) / 2
     relu = model.to_relu(x)
     np.testing.assert_allclose(relu(inputs).detach().numpy()[:, 0], truth, rtol=1e-6, atol=1e-9)
     assert jensen.as_network(relu).network.input_size == 2
