@@ -150,6 +150,7 @@ def descend_any(value: Any, start: Floats, steps: int = 1500) -> float:
 
 
 class TestBatchNorm:
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", [0, 1])
     def test_no_descent_ends_below_the_optimum_and_the_best_reaches_it(self, seed: int) -> None:
         import torch
@@ -204,6 +205,7 @@ class TestBatchNorm:
 
 
 class TestWasserstein:
+    @pytest.mark.slow
     @pytest.mark.parametrize("discriminator", ["linear", "quadratic"])
     def test_no_adversarial_training_ends_below_the_optimum(
         self, discriminator: Literal["linear", "quadratic"]

@@ -73,6 +73,7 @@ def test_the_programme_agrees_with_an_interior_point_solver(
     assert found.solution.lower_bound <= value * (1 + 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centred", [True, False])
 def test_no_training_ends_below_the_optimum_and_some_reach_it(centred: bool) -> None:
     import torch

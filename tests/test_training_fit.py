@@ -99,6 +99,7 @@ def test_time_limit_and_progress() -> None:
     assert seen[-1].proved == seen[-1].neurons == 12
 
 
+@pytest.mark.slow
 def test_large_networks_are_convex_by_construction_and_beat_icnns_of_their_shape() -> None:
     x = 2 * torch.rand(4000, 8, generator=torch.Generator().manual_seed(0)) - 1
     y = (x @ torch.randn(8, 24, generator=torch.Generator().manual_seed(1))).amax(1)
