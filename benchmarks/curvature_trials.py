@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.curvature_expression import SIGNS, WIDTH, Expression
 from jensen.calculus import Analysis, analyse
 from jensen.calculus._value import AFFINE, ANY_SIGN, NONNEGATIVE, NONPOSITIVE, POSITIVE, Value
-from jensen.program import Program, substituted
-from jensen.program._evaluate import applied
+from jensen.program import Program
+from jensen.program._evaluate import compute
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -271,7 +271,6 @@ def _hessians(
 def _value(program: Program, leaves: Mapping[str, torch.Tensor]) -> torch.Tensor:
     env: dict[str, Any] = {name: torch.tensor(v) for name, v in program.constants.items()}
     env.update(leaves)
-    for node in program.nodes:
-        env[node.name] = applied(node, substituted(node.args, env))
+    compute(program.nodes, env)
     found: torch.Tensor = env[program.outputs[-1]]
     return found

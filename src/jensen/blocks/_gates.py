@@ -13,7 +13,7 @@ from jensen.blocks._elementary import elementary
 from jensen.blocks._rules import analysed
 from jensen.network import FloatArray
 from jensen.program import Leaf, Name, Node, Program, substituted
-from jensen.program._evaluate import applied
+from jensen.program._evaluate import applied, compute
 
 _GATES = ("aten.relu", "aten.leaky_relu")
 Values = Mapping[str, FloatArray]
@@ -139,8 +139,7 @@ class BlockFunction:
         for leaf in self.leaves:
             env[leaf.name] = flat[start : start + leaf.size].reshape(leaf.shape)
             start += leaf.size
-        for node in self.nodes:
-            env[node.name] = applied(node, substituted(node.args, env))
+        compute(self.nodes, env)
         loss: torch.Tensor = env[self.output].reshape(())
         if self.decay:
             loss = loss + self.decay / 2 * (flat.square().sum() + self.held)

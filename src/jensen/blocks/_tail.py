@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from jensen.blocks._lowering import lower_block
+from jensen.blocks._lowering import BlockNetwork, lower_block
 from jensen.blocks._objective import Objective
 from jensen.blocks._outputs import OUTPUTS, Split
 from jensen.errors import NetworkError, UnsupportedOperatorError
 from jensen.network import FloatArray, ReLUNetwork
-from jensen.program import substituted
-from jensen.program._evaluate import applied
+from jensen.program._evaluate import compute
 
 MOST_COUPLED = 2000
 """Outputs of a loss that does not judge rows apart, beyond which second derivatives are not made."""
@@ -40,6 +39,15 @@ class Hinges:
     weights: FloatArray
 
 
+def _lowered(cut: Split) -> BlockNetwork | None:
+    """Lower the loss to a network of ReLUs in the outputs; None where it is not piecewise linear."""
+    values = {OUTPUTS: np.zeros(cut.shape)}
+    try:
+        return lower_block(Objective(cut.tail, values), (OUTPUTS,), measuring=False)
+    except (UnsupportedOperatorError, NetworkError):
+        return None
+
+
 class Tail:
     """The loss behind a network's outputs.
 
@@ -54,14 +62,9 @@ class Tail:
     def __init__(self, cut: Split) -> None:
         self.cut, self.program = cut, cut.tail
         self.constants = {name: torch.as_tensor(np.array(v)) for name, v in self.program.constants.items()}
-        self.network: ReLUNetwork | None = None
-        self.scale = 1.0
-        try:
-            values = {OUTPUTS: np.zeros(cut.shape)}
-            lowered = lower_block(Objective(self.program, values), (OUTPUTS,), measuring=False)
-            self.network, self.scale = lowered.network, float(lowered.scale)
-        except (UnsupportedOperatorError, NetworkError):
-            pass
+        lowered = _lowered(cut)
+        self.network = None if lowered is None else lowered.network
+        self.scale = 1.0 if lowered is None else float(lowered.scale)
         self.hinges = None if self.network is None else as_hinges(self.network, self.scale)
         self.rows = cut.shape[0] if cut.shape else 1
         self.separable = self._judges_rows_apart()
@@ -75,8 +78,7 @@ class Tail:
         """Evaluate at flat outputs."""
         env = dict(self.constants)
         env[self.program.leaves[0].name] = outputs.reshape(self.cut.shape)
-        for node in self.program.nodes:
-            env[node.name] = applied(node, substituted(node.args, env))
+        compute(self.program.nodes, env)
         return env[self.program.outputs[0]].reshape(())
 
     def value(self, outputs: torch.Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,14 @@ def evaluate(program: Program, values: Sequence[Any]) -> tuple[NDArray[np.float6
             raise NetworkError(f"{leaf.label} must have shape {leaf.shape}, got {array.shape}")
         env[leaf.name] = torch.from_numpy(array)
     with torch.no_grad():
-        for node in program.nodes:
-            env[node.name] = applied(node, substituted(node.args, env))
+        compute(program.nodes, env)
     return tuple(env[name].double().numpy() for name in program.outputs)
+
+
+def compute(nodes: Iterable[Node], env: dict[str, Any]) -> None:
+    """Add the values of nodes to what they are computed from, by names."""
+    for node in nodes:
+        env[node.name] = applied(node, substituted(node.args, env))
 
 
 def applied(node: Node, args: dict[str, Any]) -> Any:

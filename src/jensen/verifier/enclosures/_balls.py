@@ -136,6 +136,11 @@ def add(one: Any, other: Any) -> Balls:
     return np.asarray(one + other, dtype=object)
 
 
+def minus(one: Any, other: Any) -> Balls:
+    """Subtract, broadcast."""
+    return np.asarray(one - other, dtype=object)
+
+
 def times(one: Any, other: Any) -> Balls:
     """Multiply, broadcast."""
     return np.asarray(one * other, dtype=object)
@@ -148,6 +153,12 @@ def summed(given: Balls, axes: Sequence[int] | None, keep: bool) -> Balls:
     found = np.asarray(total, dtype=object)
     # A sum of nothing is the number zero.
     return found if given.size else array((arb(0) for _ in range(found.size)), found.shape)
+
+
+def spread_out(values: Any, axes: int) -> list[int]:
+    """Read an option that is given once for all axes, or for each."""
+    given = [values] if isinstance(values, int) else list(values)
+    return given * axes if len(given) == 1 else given
 
 
 def same_samples(given: Balls) -> bool:

@@ -18,7 +18,9 @@ from jensen.verifier.enclosures._balls import (
     as_balls,
     each,
     matrix_product,
+    minus,
     same_samples,
+    spread_out,
     summed,
     times,
 )
@@ -104,7 +106,7 @@ def _batch_norm(call: Call) -> Balls | tuple[Balls, ...]:
     given = call.balls("input")
     channels = (-1, *(1,) * (given.ndim - 2))
     spread = each(lambda v: (v + call.number("eps", 1e-5)).rsqrt(), call.balls("running_var"))
-    found = add(given, times(call.balls("running_mean"), arb(-1)).reshape(channels))
+    found = minus(given, call.balls("running_mean").reshape(channels))
     found = times(found, spread.reshape(channels))
     if call.get("weight") is not None:
         found = times(found, call.balls("weight").reshape(channels))
@@ -133,7 +135,7 @@ def _normalised(call: Call) -> Balls | tuple[Balls, ...]:
         parts, affine = given.reshape(*given.shape[: -len(call.args["normalized_shape"])], size), None
     rest = parts
     if "rms" not in packet:
-        rest = add(parts, times(summed(parts, (-1,), True), arb(-1) / parts.shape[-1]))
+        rest = minus(parts, times(summed(parts, (-1,), True), 1 / arb(parts.shape[-1])))
     spread = times(summed(times(rest, rest), (-1,), True), 1 / arb(parts.shape[-1]))
     found = times(rest, each(lambda v: (v + arb(eps)).rsqrt(), spread)).reshape(given.shape)
     for extra, apply in ((weight, times), (bias, add)):
@@ -156,11 +158,6 @@ def _determinant(call: Call) -> Balls | tuple[Balls, ...]:
     return (found,) if call.node.packet.startswith("aten._") else found
 
 
-def _spread(values: Any, axes: int) -> list[int]:
-    given = [values] if isinstance(values, int) else list(values)
-    return given * axes if len(given) == 1 else given
-
-
 @rules("conv1d", "conv2d", "conv3d", "convolution")
 def _convolution(call: Call) -> Balls:
     """Multiply patches by kernels, group by group."""
@@ -170,8 +167,8 @@ def _convolution(call: Call) -> Balls:
         raise call.refused("only plain convolutions of a batch are known")
     if same_samples(x):
         x = x[:1]
-    stride, dilation = _spread(call.get("stride", [1]), axes), _spread(call.get("dilation", [1]), axes)
-    margins = [0, 0, *_spread(padding, axes)]
+    stride, dilation = spread_out(call.get("stride", [1]), axes), spread_out(call.get("dilation", [1]), axes)
+    margins = [0, 0, *spread_out(padding, axes)]
     padded = np.full([n + 2 * p for n, p in zip(x.shape, margins, strict=True)], arb(0), dtype=object)
     padded[tuple(slice(p, p + n) for n, p in zip(x.shape, margins, strict=True))] = x
     places = call.shape[2:]
@@ -204,7 +201,7 @@ def _transposed_convolution(call: Call) -> Balls:
     if x.ndim != w.ndim:
         raise call.refused("only convolutions of a batch are known")
     stride, dilation, padding = (
-        _spread(call.get(name, [default]), axes)
+        spread_out(call.get(name, [default]), axes)
         for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
     )
     sizes = [n + 2 * p for n, p in zip(call.shape[2:], padding, strict=True)]

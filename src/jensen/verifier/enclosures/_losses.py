@@ -8,7 +8,18 @@ import numpy as np
 from flint import arb
 from numpy.typing import NDArray
 
-from jensen.verifier.enclosures._balls import Balls, Call, Registry, add, array, as_balls, each, summed, times
+from jensen.verifier.enclosures._balls import (
+    Balls,
+    Call,
+    Registry,
+    add,
+    array,
+    as_balls,
+    each,
+    minus,
+    summed,
+    times,
+)
 from jensen.verifier.enclosures._elementwise import softplus
 from jensen.verifier.enclosures._several import log_sum_exp
 
@@ -28,7 +39,7 @@ def _reduced(call: Call, losses: Balls, over: arb | None = None) -> Balls:
 
 @rules("mse_loss", "l1_loss")
 def _difference(call: Call) -> Balls:
-    rest = add(call.balls("self"), times(call.balls("target"), arb(-1)))
+    rest = minus(call.balls("self"), call.balls("target"))
     return _reduced(call, times(rest, rest) if "mse" in call.node.packet else each(abs, rest))
 
 
@@ -40,7 +51,7 @@ def _huber(call: Call) -> Balls:
     """
     smooth = call.node.packet == "aten.smooth_l1_loss"
     bend = call.number("beta" if smooth else "delta", 1.0)
-    rest = each(abs, add(call.balls("self"), times(call.balls("target"), arb(-1))))
+    rest = each(abs, minus(call.balls("self"), call.balls("target")))
     if smooth and bend == 0:
         return _reduced(call, rest)
 
@@ -58,7 +69,7 @@ def _logistic(call: Call) -> Balls:
     x, target = call.balls("self"), call.balls("target")
     positive = call.balls("pos_weight") if call.get("pos_weight") is not None else as_balls(1)
     right = times(times(positive, target), each(lambda v: softplus(-v), x))
-    losses = add(right, times(add(arb(1), times(target, arb(-1))), each(softplus, x)))
+    losses = add(right, times(minus(arb(1), target), each(softplus, x)))
     return _reduced(call, losses if call.get("weight") is None else times(losses, call.balls("weight")))
 
 
@@ -66,7 +77,7 @@ def _logistic(call: Call) -> Balls:
 def _cross_entropy(call: Call) -> Balls:
     x, target, smoothing = call.balls("self"), call.args.get("target"), call.number("label_smoothing", 0.0)
     axis = 0 if x.ndim == 1 else 1
-    falls = add(log_sum_exp(x, (axis,), True), times(x, arb(-1)))  # minus the logarithms of the shares
+    falls = minus(log_sum_exp(x, (axis,), True), x)  # minus the logarithms of the shares
     weight = call.balls("weight") if call.get("weight") is not None else None
     if weight is not None:
         falls = times(falls, weight.reshape(-1, *(1,) * (x.ndim - 1 - axis)))
@@ -91,7 +102,7 @@ def _likelihood(call: Call) -> Balls:
     if not isinstance(target, np.ndarray) or target.dtype == object:
         raise call.refused("its target does not name classes")
     weight = call.balls("weight") if call.get("weight") is not None else None
-    falls = times(x, arb(-1))
+    falls = minus(arb(0), x)
     if weight is not None:
         falls = times(falls, weight.reshape(-1, *(1,) * (x.ndim - (1 if x.ndim == 1 else 2))))
     return _reduced(call, *_of_classes(call, falls, target, weight))
@@ -122,9 +133,9 @@ def _divergence(call: Call) -> Balls:
     x, target = call.balls("self"), call.balls("target")
     if call.get("log_target", False):
         shares = each(arb.exp, target)
-        return _reduced(call, times(shares, add(target, times(x, arb(-1)))))
+        return _reduced(call, times(shares, minus(target, x)))
 
     def own(t: arb) -> arb:
         return arb(0) if t.is_zero() else t * t.log()
 
-    return _reduced(call, add(each(own, target), times(times(target, x), arb(-1))))
+    return _reduced(call, minus(each(own, target), times(target, x)))

@@ -10,22 +10,17 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from jensen.verifier.enclosures._balls import Balls, Call, Registry, folded, summed
+from jensen.verifier.enclosures._balls import Balls, Call, Registry, folded, spread_out, summed
 
 rules = Registry()
-
-
-def _spread(values: Any, axes: int) -> list[int]:
-    given = [values] if isinstance(values, int) else list(values)
-    return given * axes if len(given) == 1 else given
 
 
 def _windows(call: Call, axes: int) -> tuple[list[list[range]], list[list[int]]]:
     """List the positions in every window along every axis, and how long windows are with their padding."""
     sizes, shape = call.balls("self").shape[-axes:], call.shape_of_first[-axes:]
-    kernel = _spread(call.args["kernel_size"], axes)
-    stride = _spread(call.get("stride") or kernel, axes)
-    padding, dilation = _spread(call.get("padding", 0), axes), _spread(call.get("dilation", 1), axes)
+    kernel = spread_out(call.args["kernel_size"], axes)
+    stride = spread_out(call.get("stride") or kernel, axes)
+    padding, dilation = spread_out(call.get("padding", 0), axes), spread_out(call.get("dilation", 1), axes)
     found, lengths = [], []
     for n, m, k, s, p, d in zip(sizes, shape, kernel, stride, padding, dilation, strict=True):
         starts = [i * s - p for i in range(m)]

@@ -12,11 +12,11 @@ from jensen.verifier.enclosures._balls import (
     Balls,
     Call,
     Registry,
-    add,
     array,
     both,
     each,
     folded,
+    minus,
     summed,
     times,
 )
@@ -105,7 +105,7 @@ def _logcumsumexp(call: Call) -> Balls:
 @rules("softmax", "_softmax", "log_softmax", "_log_softmax")
 def _softmax(call: Call) -> Balls:
     given = call.balls("self")
-    logarithms = add(given, times(log_sum_exp(given, call.axes if given.ndim else None, True), arb(-1)))
+    logarithms = minus(given, log_sum_exp(given, call.axes if given.ndim else None, True))
     return logarithms if "log" in call.node.packet else each(arb.exp, logarithms)
 
 
@@ -132,7 +132,7 @@ def norm(call: Call, given: Balls, order: Any, axes: tuple[int, ...] | None, kee
 
 @rules("dist")
 def _distance(call: Call) -> Balls:
-    difference = add(call.balls("self"), times(call.balls("other"), arb(-1)))
+    difference = minus(call.balls("self"), call.balls("other"))
     return norm(call, difference, call.get("p", 2), None, False)
 
 
@@ -143,7 +143,7 @@ def _variance(call: Call) -> Balls:
     correction = call.get("correction", 1 if call.get("unbiased", True) else 0)
     if not count > correction:
         raise call.refused("it divides by zero")
-    rest = add(given, times(summed(given, axes, True), arb(-1) / count))
+    rest = minus(given, times(summed(given, axes, True), 1 / arb(count)))
     found = times(summed(times(rest, rest), axes, call.keep), 1 / arb(count - correction))
     return each(arb.sqrt, found) if call.node.packet == "aten.std" else found
 
